@@ -1,0 +1,1 @@
+"""The torchvision plugin."""

@@ -1,0 +1,201 @@
+"""What can be known of a backbone without loading it: frozen values, no torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Modality = Literal["image", "text", "audio"]
+Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"]
+
+API_VERSION = 1
+"""Version of the plugin contract; a plugin declares the one it was built for as `zoo_api = 1`."""
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePreprocess:
+    """How an image becomes the tensor that these weights were trained on.
+
+    `fit` says how the image reaches `size`:
+    "crop" resizes the shorter side to `resize` and cuts the centre; "squash" resizes both sides to `size`;
+    "pad" resizes the longer side to `size` and pads the rest with `fill`.
+    """
+
+    size: tuple[int, int]
+    """(H, W) that the backbone sees."""
+    resize: int | None = None
+    """Shorter side before the centre crop; None: the shorter side of `size`."""
+    fit: Literal["crop", "squash", "pad"] = "crop"
+    interpolation: Interpolation = "bilinear"
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    """Of values in [0, 1]; one number means grey input."""
+    std: tuple[float, ...] = IMAGENET_STD
+    fill: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TextPreprocess:
+    """How a text becomes token ids; the plugin that owns the weights knows how to read `tokenizer`."""
+
+    tokenizer: str
+    max_length: int
+    padding_side: Literal["left", "right"] = "right"
+    lower: bool = False
+
+
+Preprocess = ImagePreprocess | TextPreprocess
+
+
+@dataclass(frozen=True, slots=True)
+class WeightsSpec:
+    """One set of pretrained weights: where it comes from and how its input looks."""
+
+    tag: str
+    """Upstream's own name, such as "imagenet1k_v2"; "" for sources without tags."""
+    origin: str
+    """`hub:owner/name[:file]`, `https://...`, `file:/path` (a file or folder) or `package:module/path`."""
+    revision: str | None = None
+    sha256: str | None = None
+    """Full digest or a leading part of it."""
+    size: int | None = None
+    """Bytes on disk."""
+    licence: str | None = None
+    """SPDX identifier where there is one."""
+    trained_on: str | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """As published by upstream, such as {"imagenet-1k top-1": 0.8036}."""
+    preprocess: Mapping[Modality, Preprocess] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """For the plugin's own factory."""
+
+
+@dataclass(frozen=True, slots=True)
+class BackboneSpec:
+    """One backbone, as it can be listed, filtered and explained without importing torch."""
+
+    source: str
+    """The library or plugin it comes from, such as "torchvision"."""
+    architecture: str
+    """Upstream's own spelling."""
+    factory: str
+    """Import path `module:function` of `build(request: LoadRequest) -> Backbone`."""
+    modalities: tuple[Modality, ...]
+    family: str
+    """Such as "resnet", "vit", "bert"; used by filters, defaults and LoRA targets."""
+    dim: int | None = None
+    """Pooled dimension D; None where only loading can tell."""
+    params: int | None = None
+    """Of the backbone alone, without any source head."""
+    weights: tuple[WeightsSpec, ...] = ()
+    """The first is the default."""
+    image_size: int | None = None
+    context_length: int | None = None
+    stages: tuple[str, ...] | None = None
+    """Stem to top, where known before loading."""
+    preprocess: Mapping[Modality, Preprocess] = field(default_factory=dict)
+    """For random weights, and for weights that name none of their own."""
+    space: str | None = None
+    """Towers that share a space embed image and text into one; None: no text space."""
+    paper: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """For the plugin's own factory."""
+
+    @property
+    def name(self) -> str:
+        """`source/architecture`, without a tag."""
+        return f"{self.source}/{self.architecture}"
+
+    def preprocess_for(self, weights: WeightsSpec | None) -> Mapping[Modality, Preprocess]:
+        """The preprocessing that `weights` were trained with; the specification's own where they name none."""
+        return {**self.preprocess, **(weights.preprocess if weights else {})}
+
+
+@dataclass(frozen=True, slots=True)
+class LoadRequest:
+    """What a factory is asked to build."""
+
+    spec: BackboneSpec
+    weights: WeightsSpec | None
+    """None: random weights."""
+    towers: tuple[Modality, ...]
+    """Which modalities are to be served; a dual encoder with one tower asked for builds that one."""
+    offline: bool = False
+    """Never touch the network."""
+
+    @property
+    def preprocess(self) -> Mapping[Modality, Preprocess]:
+        """The preprocessing of the requested weights."""
+        return self.spec.preprocess_for(self.weights)
+
+
+@dataclass(frozen=True, slots=True)
+class HeadSpec:
+    """A head by name; `factory` is `build(backbone_dim, num_outputs, options) -> Head`."""
+
+    name: str
+    factory: str
+    summary: str
+
+
+@dataclass(frozen=True, slots=True)
+class StrategySpec:
+    """A strategy by name; `factory` is the import path of a dataclass with `plan(...)`."""
+
+    name: str
+    factory: str
+    summary: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScorerSpec:
+    """A transferability score by name; `factory` is `score(features, labels) -> float`."""
+
+    name: str
+    factory: str
+    summary: str
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetSpec:
+    """A built-in or installable data set by name; `factory` is `load() -> zoo.data.Table`."""
+
+    name: str
+    factory: str
+    modalities: tuple[Modality, ...]
+    task: str
+    rows: int | None
+    summary: str
+    licence: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ExporterSpec:
+    """A file format a run can be exported to."""
+
+    name: str
+    factory: str
+    summary: str
+
+
+def fingerprint(value: Any) -> str:
+    """sha256 of a specification, preprocess value or plain JSON value, for cache keys and runs."""
+    text = json.dumps(_plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {"type": type(value).__name__, **fields}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    return value

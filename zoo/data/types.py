@@ -1,0 +1,162 @@
+"""Examples as values: rows, labels, tasks and splits. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoo.catalog.spec import Modality
+
+TaskKind = Literal["binary", "multiclass", "multilabel", "regression"]
+Text = str | tuple[str, str]
+"""A text, or a pair of texts."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is predicted: K classes, any of K labels, or K numbers."""
+
+    kind: TaskKind
+    classes: tuple[str, ...] = ()
+    """In the order of their index, from the training rows; empty for regression."""
+    targets: tuple[str, ...] = ()
+    """Names of the target columns."""
+
+    @property
+    def num_outputs(self) -> int:
+        """Columns of the head's output: 1 for binary, K otherwise."""
+        if self.kind == "binary":
+            return 1
+        return len(self.classes) if self.kind != "regression" else len(self.targets)
+
+
+@dataclass(frozen=True)
+class ImageRef:
+    """An image that has not been decoded: a file, or bytes out of a table."""
+
+    name: str
+    """Path, or `file:row`, as shown in messages."""
+    path: str | None = None
+    data: bytes | None = field(default=None, repr=False)
+    array: NDArray[Any] | None = field(default=None, repr=False)
+    """(H, W) or (H, W, C) uint8, for data sets that hold pixels."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something about the data that a user should know."""
+
+    level: Literal["error", "warning", "note"]
+    kind: str
+    """Such as "unreadable", "empty-text", "leak", "label-typo", "imbalance"."""
+    message: str
+    rows: tuple[str, ...] = ()
+    """Where: file names or `file:line`."""
+    help: str | None = None
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Rows of one split. `targets` is (N,) int64 class indices (binary: 0 or 1), (N, K) float32 multi-hot
+    or (N, K) float32 numbers."""
+
+    inputs: Mapping[Modality, Sequence[Any]]
+    """"image": ImageRef, "text": str or pair of str; all of length N."""
+    targets: NDArray[Any] | None
+    """None: unlabelled rows."""
+    ids: tuple[str, ...]
+    """Content hash of each row's inputs."""
+    names: tuple[str, ...]
+    """Where each row came from."""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def select(self, rows: Sequence[int] | NDArray[np.int64]) -> Examples:
+        """These rows, in this order."""
+        index = [int(row) for row in rows]
+        return Examples(
+            inputs={name: [column[i] for i in index] for name, column in self.inputs.items()},
+            targets=None if self.targets is None else self.targets[np.asarray(index, dtype=np.int64)],
+            ids=tuple(self.ids[i] for i in index),
+            names=tuple(self.names[i] for i in index),
+        )
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Examples with their task and splits, everything that was inferred, and what is wrong with them."""
+
+    name: str
+    """As the user typed it."""
+    task: Task
+    splits: Mapping[str, Examples]
+    """"train" always; "val" and "test" where given or split off."""
+    columns: Mapping[str, str]
+    """What was read as what: {"image": "image", "text": "text", "label": "label"}."""
+    notes: tuple[str, ...] = ()
+    """What was inferred, one sentence each."""
+    problems: tuple[Problem, ...] = ()
+    fingerprint: str = ""
+    """sha256 over row ids, targets and splits."""
+
+    @property
+    def modalities(self) -> tuple[Modality, ...]:
+        """Of the columns that were read, image first."""
+        return tuple(self.splits["train"].inputs)
+
+    @property
+    def held_out(self) -> str:
+        """The split that results are reported on: "test" if there is one, else "val"."""
+        return "test" if "test" in self.splits else "val"
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """How to read data; None means inferred and said."""
+
+    image: str | None = None
+    text: tuple[str, ...] | None = None
+    """One column, or two for pairs."""
+    label: tuple[str, ...] | None = None
+    """One column; several for regression with many targets."""
+    task: TaskKind | None = None
+    modalities: tuple[Modality, ...] | None = None
+    """Read only these; None: all that are found."""
+    encoding: str = "utf-8"
+    delimiter: str | None = None
+    label_separator: str = "|"
+    """Between the labels of a multi-label cell."""
+    skip_bad: bool = False
+    """Drop and record unreadable rows; more than `bad_limit` of them is an error even then."""
+    bad_limit: float = 0.01
+    drop_empty: bool = False
+    allow_leak: bool = False
+    max_pixels: int = 100_000_000
+    val: float = 0.2
+    """Share of train held out where the data brings no other split."""
+    seed: int = 0
+    shots: int | None = None
+    """Keep K training rows of each class."""
+    limit: int | None = None
+    """Keep at most this many training rows."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Raw columns before anything is inferred; what a `DatasetSpec.factory` returns."""
+
+    name: str
+    columns: Mapping[str, Sequence[Any]]
+    """All of one length; images as `ImageRef`, texts and labels as str, numbers as float."""
+    split: Sequence[str] | None = None
+    """The split of each row, where the source has splits: "train", "val" or "test"."""
+    names: Sequence[str] | None = None
+    """Where each row came from; row numbers if None."""
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values()), ()))

@@ -1,0 +1,148 @@
+"""The one interface of every backbone: inputs to Features, in ordered stages."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, Self
+
+from torch import Tensor, nn
+
+from zoo.catalog.spec import BackboneSpec, Modality, WeightsSpec
+from zoo.errors import UnknownNameError
+from zoo.models.features import Features
+
+Inputs = Mapping[Modality, Mapping[str, Tensor]]
+"""One batch: {"image": {"pixels": (B, C, H, W) float, normalised}, "text": {"ids": (B, T), "mask": (B, T) bool}}."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """An ordered part of a backbone.
+
+    Together the stages hold every parameter exactly once, in the order in which they run.
+    """
+
+    name: str
+    modules: tuple[nn.Module, ...]
+    """In run order; everything that behaves differently in training (dropout, batch norm) belongs to one."""
+    loose: tuple[nn.Parameter, ...] = ()
+    """Parameters held by no module of any stage, such as a class token."""
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Every parameter of this stage once."""
+        seen: set[int] = set()
+        owned = (p for module in self.modules for p in module.parameters())
+        for parameter in (*owned, *self.loose):
+            if id(parameter) not in seen:
+                seen.add(id(parameter))
+                yield parameter
+
+
+class Processor(Protocol):
+    """Raw values of one modality to tensors, as the weights want them."""
+
+    @property
+    def key(self) -> str:
+        """Fingerprint of everything that changes the output; part of cache keys."""
+
+    def __call__(self, value: Any, draw: Any = None) -> Any:
+        """One example, not yet batched.
+
+        Args:
+            value: a PIL image for "image"; a str or a pair of str for "text".
+            draw: a `zoo.data.augment.Draw` in training, None in evaluation.
+        """
+
+    def length(self, example: Any) -> int:
+        """Tokens of an example, for batches of like length; 1 where all are alike."""
+
+    def collate(self, examples: Sequence[Any]) -> dict[str, Tensor]:
+        """Examples to CPU tensors of one batch, still compact (uint8 pixels)."""
+
+    def finish(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """On the device: what `Backbone.forward` takes (float pixels, normalised)."""
+
+
+class Backbone(nn.Module, ABC):
+    """Inputs to Features. Subclasses set `spec` and `dim`, and implement `forward`, `stages` and `processor`."""
+
+    spec: BackboneSpec
+    weights: WeightsSpec | None = None
+    """None: random weights."""
+    dim: int
+    """D of `Features.pooled`."""
+    modalities: tuple[Modality, ...]
+    """Those this instance serves; a dual encoder may serve one or both."""
+    name: str = ""
+    """As the user would type it to have the same backbone again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._trainable: frozenset[str] | None = None
+
+    @abstractmethod
+    def forward(self, batch: Inputs) -> Features:
+        """Features of one batch; run with the modalities this backbone serves."""
+
+    @abstractmethod
+    def stages(self) -> Sequence[Stage]:
+        """Stem to top; every parameter in exactly one."""
+
+    @abstractmethod
+    def processor(self, modality: Modality) -> Processor:
+        """Raw values of `modality` to tensors."""
+
+    def freeze_except(self, trainable: Iterable[str]) -> Self:
+        """Train only the named stages; all others get no gradient and stay in eval mode.
+
+        Raises:
+            UnknownNameError: no such stage.
+        """
+        names = frozenset(trainable)
+        known = [stage.name for stage in self.stages()]
+        for name in names - set(known):
+            raise UnknownNameError("stage", name, known, help=f"the stages are {', '.join(known)}")
+        for stage in self.stages():
+            for parameter in stage.parameters():
+                parameter.requires_grad_(stage.name in names)
+        self._trainable = None if names == set(known) else names
+        return self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        """Training mode for the trainable stages alone: `requires_grad=False` does not stop batch norm or dropout."""
+        if self._trainable is None or not mode:
+            super().train(mode)
+            return self
+        super().train(False)
+        for stage in self.stages():
+            if stage.name in self._trainable:
+                for module in stage.modules:
+                    module.train(True)
+        self.training = True
+        return self
+
+    def check_stages(self) -> None:
+        """Assert that the stages hold every parameter exactly once.
+
+        Raises:
+            PluginError: a parameter in no stage or in two.
+        """
+        from zoo.errors import PluginError
+
+        names = {id(p): n for n, p in self.named_parameters()}
+        owner: dict[int, str] = {}
+        for stage in self.stages():
+            for parameter in stage.parameters():
+                if id(parameter) in owner:
+                    twice = f"'{names.get(id(parameter))}' is in stages '{owner[id(parameter)]}' and '{stage.name}'"
+                    raise PluginError(f"stages of {self.name or type(self).__name__}: {twice}")
+                owner[id(parameter)] = stage.name
+        missing = [name for key, name in names.items() if key not in owner]
+        if missing:
+            raise PluginError(
+                f"stages of {self.name or type(self).__name__} leave out {len(missing)} parameters",
+                details=missing[:10],
+                help="put each module in a stage, and bare parameters in `Stage.loose`",
+            )

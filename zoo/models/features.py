@@ -1,0 +1,75 @@
+"""What every backbone returns, and how tokens become one vector."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from zoo.errors import UsageError
+
+Pooling = Literal["native", "cls", "mean", "max", "last"]
+"""How tokens become one vector; "native" is what the weights' authors do."""
+
+
+@dataclass(frozen=True)
+class Features:
+    """The output of a backbone, the same for every modality."""
+
+    pooled: Tensor
+    """(B, D) one vector an example."""
+    tokens: Tensor
+    """(B, T, D') words, patches or positions."""
+    mask: Tensor | None = None
+    """(B, T) bool, True = real; None: every token is real."""
+    grid: tuple[int, int] | None = None
+    """(H, W) with H * W == T for spatial tokens in row order."""
+
+    def map(self) -> Tensor:
+        """(B, D', H, W) spatial map of image tokens.
+
+        Raises:
+            UsageError: the tokens have no grid.
+        """
+        if self.grid is None:
+            raise UsageError("these features have no spatial grid", help="use an image backbone for spatial tasks")
+        height, width = self.grid
+        return self.tokens.transpose(1, 2).unflatten(2, (height, width))
+
+
+def pool(tokens: Tensor, mask: Tensor | None, how: Literal["cls", "mean", "max", "last"]) -> Tensor:
+    """(B, D) summary of (B, T, D) tokens; masked positions never count, on whichever side they are.
+
+    Args:
+        tokens: (B, T, D).
+        mask: (B, T) bool, True = real.
+        how: "cls" takes the first real token, "last" the last real one.
+    """
+    B, T, _ = tokens.shape
+    if mask is None:
+        mask = torch.ones(B, T, dtype=torch.bool, device=tokens.device)
+    if how == "mean":
+        weights = mask.unsqueeze(-1).to(tokens.dtype)
+        return (tokens * weights).sum(1) / weights.sum(1).clamp(min=1)
+    if how == "max":
+        return tokens.masked_fill(~mask.unsqueeze(-1), torch.finfo(tokens.dtype).min).amax(1)
+    index = first_real(mask) if how == "cls" else last_real(mask)
+    return tokens[torch.arange(B, device=tokens.device), index]
+
+
+def last_real(mask: Tensor) -> Tensor:
+    """(B,) index of the last True in each row of a (B, T) mask, for left and right padding."""
+    T = mask.shape[1]
+    return (mask.long() * torch.arange(1, T + 1, device=mask.device)).argmax(1)
+
+
+def first_real(mask: Tensor) -> Tensor:
+    """(B,) index of the first True in each row of a (B, T) mask."""
+    return mask.long().argmax(1)
+
+
+def positions(mask: Tensor) -> Tensor:
+    """(B, T) position ids counted over real tokens, so that left padding changes no feature."""
+    return (mask.long().cumsum(1) - 1).clamp(min=0)
