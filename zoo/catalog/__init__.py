@@ -1,0 +1,1 @@
+"""WHAT EXISTS: frozen specs, hooks, plugin discovery. No torch, no numpy."""

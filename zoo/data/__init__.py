@@ -1,0 +1,1 @@
+"""EXAMPLES: reading, splitting, checking, transforms, batches. torch inside functions only."""

@@ -1,0 +1,1 @@
+"""WHAT IS LOADED: Features, Backbone, stages, weights, heads, fusion."""

@@ -1,0 +1,1 @@
+"""WHAT HAPPENED: content-addressed cache, checkpoints, run folders. No torch at import."""

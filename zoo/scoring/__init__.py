@@ -1,0 +1,1 @@
+"""HOW TO RANK: arrays in, number out; knows no backbone."""

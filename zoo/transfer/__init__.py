@@ -1,0 +1,1 @@
+"""HOW TO LEARN: strategies as tables, tasks, the training loop."""
