@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 Modality = Literal["image", "text", "audio"]
@@ -128,6 +129,8 @@ class LoadRequest:
     """Which modalities are to be served; a dual encoder with one tower asked for builds that one."""
     offline: bool = False
     """Never touch the network."""
+    assets: Path | None = None
+    """What `Backbone.save_assets` wrote into a finished run: build from it, read no weights."""
 
     @property
     def preprocess(self) -> Mapping[Modality, Preprocess]:

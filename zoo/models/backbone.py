@@ -5,12 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, Self
 
 from torch import Tensor, nn
 
 from zoo.catalog.spec import BackboneSpec, Modality, WeightsSpec
-from zoo.errors import UnknownNameError
+from zoo.errors import PluginError, UnknownNameError
 from zoo.models.features import Features
 
 Inputs = Mapping[Modality, Mapping[str, Tensor]]
@@ -29,6 +30,8 @@ class Stage:
     """In run order; everything that behaves differently in training (dropout, batch norm) belongs to one."""
     loose: tuple[nn.Parameter, ...] = ()
     """Parameters held by no module of any stage, such as a class token."""
+    branch: str = ""
+    """Stages of one branch run one after another; branches (towers, fused parts) run side by side."""
 
     def parameters(self) -> Iterator[nn.Parameter]:
         """Every parameter of this stage once."""
@@ -94,6 +97,12 @@ class Backbone(nn.Module, ABC):
     def processor(self, modality: Modality) -> Processor:
         """Raw values of `modality` to tensors."""
 
+    def save_assets(self, folder: Path) -> None:
+        """Write what rebuilding needs besides the weights (configuration, tokenizer), if anything.
+
+        A finished run keeps it, and passes the folder back as `LoadRequest.assets`.
+        """
+
     def freeze_except(self, trainable: Iterable[str]) -> Self:
         """Train only the named stages; all others get no gradient and stay in eval mode.
 
@@ -129,8 +138,6 @@ class Backbone(nn.Module, ABC):
         Raises:
             PluginError: a parameter in no stage or in two.
         """
-        from zoo.errors import PluginError
-
         names = {id(p): n for n, p in self.named_parameters()}
         owner: dict[int, str] = {}
         for stage in self.stages():

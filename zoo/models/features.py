@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from zoo.errors import UsageError
 
@@ -37,6 +38,28 @@ class Features:
             raise UsageError("these features have no spatial grid", help="use an image backbone for spatial tasks")
         height, width = self.grid
         return self.tokens.transpose(1, 2).unflatten(2, (height, width))
+
+
+def join(parts: Sequence[Features]) -> Features:
+    """Features of several backbones side by side: pooled vectors concatenated, tokens one after another.
+
+    Tokens of different width are padded with zeros to the widest; the grid is lost.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    width = max(part.tokens.shape[-1] for part in parts)
+    tokens = [nn.functional.pad(part.tokens, (0, width - part.tokens.shape[-1])) for part in parts]
+    masks = [
+        part.mask
+        if part.mask is not None
+        else torch.ones(part.tokens.shape[:2], dtype=torch.bool, device=part.tokens.device)
+        for part in parts
+    ]
+    return Features(
+        pooled=torch.cat([part.pooled for part in parts], dim=1),
+        tokens=torch.cat(tokens, dim=1),
+        mask=torch.cat(masks, dim=1),
+    )
 
 
 def pool(tokens: Tensor, mask: Tensor | None, how: Literal["cls", "mean", "max", "last"]) -> Tensor:

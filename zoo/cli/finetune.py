@@ -1,0 +1,223 @@
+"""`zoo finetune`: plan, train, measure and save, with progress on standard error."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from zoo.cli import console
+from zoo.errors import UsageError
+
+_DATA, _TRAIN, _OUT = "Data", "Training", "Output"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("finetune", help="Fine-tune a backbone on your data: zoo finetune torchvision/resnet18 photos/")(
+        finetune
+    )
+
+
+def finetune(
+    backbone: Annotated[str | None, typer.Argument(help="Such as torchvision/resnet18, a folder, or a+b.")] = None,
+    data: Annotated[str | None, typer.Argument(help="A folder, a table, or a name such as sklearn:digits.")] = None,
+    weights: Annotated[str | None, typer.Option(help="A tag, random, or the path of a file.")] = None,
+    strategy: Annotated[str | None, typer.Option(help="linear-probe, head, partial or full.")] = None,
+    unfreeze: Annotated[int | None, typer.Option(help="Stages that partial trains, from the top.")] = None,
+    head: Annotated[str | None, typer.Option(help="linear, mlp, gap-dense or attention.")] = None,
+    pooling: Annotated[str | None, typer.Option(help="native, cls, mean, max or last.")] = None,
+    loss: Annotated[str | None, typer.Option(help="bce, cross-entropy, mse or huber.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training rows.")] = None,
+    batch_size: Annotated[str | None, typer.Option(help="Rows a step, or auto.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate of the head.")] = None,
+    backbone_lr: Annotated[float | None, typer.Option(help="Rate of the backbone relative to the head.")] = None,
+    optimizer: Annotated[str | None, typer.Option(help="sgd, adam or adamw.")] = None,
+    schedule: Annotated[str | None, typer.Option(help="constant, step, multistep, cosine or linear.")] = None,
+    warmup: Annotated[float | None, typer.Option(help="Share of steps over which the rate rises.")] = None,
+    step_size: Annotated[int | None, typer.Option(help="Epochs between drops of the step schedule.")] = None,
+    milestones: Annotated[str | None, typer.Option(help="Epochs of the multistep drops, as in 5,8.")] = None,
+    dropout: Annotated[float | None, typer.Option(help="Before the head's last layer.")] = None,
+    weight_decay: Annotated[float | None, typer.Option(help="Of matrices; biases and norms have none.")] = None,
+    label_smoothing: Annotated[float | None, typer.Option(help="In [0, 1).")] = None,
+    augment: Annotated[str | None, typer.Option(help="none, light or strong.")] = None,
+    early_stop: Annotated[int | None, typer.Option(help="Stop after so many epochs without a better metric.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of splits, weights, order and augmentation.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:1.")] = None,
+    precision: Annotated[str | None, typer.Option(help="auto, fp32 or bf16.")] = None,
+    save_every: Annotated[
+        int | None, typer.Option(help="Steps between checkpoints; one an epoch if not given.")
+    ] = None,
+    image_col: Annotated[str | None, typer.Option(help="Column of images.", rich_help_panel=_DATA)] = None,
+    text_col: Annotated[str | None, typer.Option(help="Column of texts; a,b for pairs.", rich_help_panel=_DATA)] = None,
+    label_col: Annotated[
+        str | None, typer.Option(help="Column of labels; a,b for several.", rich_help_panel=_DATA)
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option(help="binary, multiclass, multilabel or regression.", rich_help_panel=_DATA)
+    ] = None,
+    shots: Annotated[int | None, typer.Option(help="Keep K training rows a class.", rich_help_panel=_DATA)] = None,
+    limit: Annotated[int | None, typer.Option(help="Keep at most N training rows.", rich_help_panel=_DATA)] = None,
+    val: Annotated[
+        float | None, typer.Option(help="Share held out where the data have no split.", rich_help_panel=_DATA)
+    ] = None,
+    encoding: Annotated[str | None, typer.Option(help="Of text files.", rich_help_panel=_DATA)] = None,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Drop unreadable rows.", rich_help_panel=_DATA)] = False,
+    drop_empty: Annotated[bool, typer.Option("--drop-empty", help="Drop empty rows.", rich_help_panel=_DATA)] = False,
+    allow_leak: Annotated[
+        bool, typer.Option("--allow-leak", help="Keep rows that are in two splits.", rich_help_panel=_DATA)
+    ] = False,
+    baseline: Annotated[str | None, typer.Option(help="Probe random weights beside it: auto, random or none.")] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML file; options given here win over it.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the configuration and the plan, write nothing.")
+    ] = False,
+    resume: Annotated[str | None, typer.Option(help="Go on with this run; last is the newest.")] = None,
+    out: Annotated[str | None, typer.Option("--out", "-o", help="Where runs lie.", rich_help_panel=_OUT)] = None,
+    name: Annotated[str | None, typer.Option(help="Of the run's folder.", rich_help_panel=_OUT)] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a run of that name.", rich_help_panel=_OUT)
+    ] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Never touch the network.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.", rich_help_panel=_OUT)] = False,
+) -> None:
+    """Parse, call the verb, render."""
+    train = _given(
+        strategy=strategy, unfreeze=unfreeze, head=head, pooling=pooling, loss=loss, epochs=epochs,
+        batch_size=None if batch_size == "auto" else batch_size, lr=lr, backbone_lr=backbone_lr, optimizer=optimizer,
+        schedule=schedule, warmup=warmup, step_size=step_size, milestones=_numbers(milestones), dropout=dropout,
+        weight_decay=weight_decay, label_smoothing=label_smoothing, augment=augment, early_stop=early_stop, seed=seed,
+        device=device, precision=precision, save_every=save_every,
+    )  # fmt: skip
+    read = _given(
+        image=image_col, text=_names(text_col), label=_names(label_col), task=task, shots=shots, limit=limit, val=val,
+        encoding=encoding, skip_bad=skip_bad or None, drop_empty=drop_empty or None, allow_leak=allow_leak or None,
+        seed=seed,
+    )  # fmt: skip
+    top = _given(backbone=backbone, data=data, weights=weights, offline=offline or None, baseline=baseline)
+    output = _given(dir=out, name=name, overwrite=overwrite or None)
+    if resume is not None:
+        return _resume(resume, out, [*train, *read, *top], json)
+    return _start(config, {**top, "read": read, "train": train, "out": output}, dry_run=dry_run, json=json)
+
+
+def _start(path: Path | None, given: dict[str, Any], *, dry_run: bool, json: bool) -> None:
+    from zoo.cli.progress import RunView
+    from zoo.verbs import finetune as verb
+    from zoo.verbs.config import RunConfig, merge, read_config, write_config
+
+    config = merge(read_config(path) if path else RunConfig(), given)
+    if config.backbone is None or config.data is None:
+        raise UsageError(
+            "zoo finetune takes a backbone and data", help="for example  zoo finetune starter/glyph-cnn sklearn:digits"
+        )
+    with RunView(quiet=False) as view:
+        if dry_run:
+            plan = verb.dry_run(config, view)
+            view.show_plan(plan)
+            return console.print_json(plan_json(plan)) if json else console.print_text(write_config(config))
+        with _stoppable() as stop:
+            run = verb.finetune(
+                config.backbone,
+                config.data,
+                training=config.train,
+                read=config.read,
+                out=config.out,
+                weights=config.weights,
+                offline=config.offline,
+                baseline=config.baseline,
+                watch=view,
+                stop=stop,
+            )
+    return _finish(run, json)
+
+
+def _resume(run: str, root: str | None, given: list[str], json: bool) -> None:
+    from zoo.cli.progress import RunView
+    from zoo.verbs import finetune as verb
+
+    if given:
+        raise UsageError(
+            f"--resume goes on with the run as it was; {', '.join(given)} cannot change now",
+            help="start a new run to change anything",
+        )
+    with RunView(quiet=False) as view, _stoppable() as stop:
+        done = verb.resume(run, root=root or "runs", watch=view, stop=stop)
+    _finish(done, json)
+
+
+def _finish(run: Any, json: bool) -> None:
+    from zoo.cli.progress import result_lines
+
+    if json:
+        return console.print_json(run.to_json())
+    for line in result_lines(run):
+        console.print_text(line)
+    return None
+
+
+def plan_json(plan: Any) -> dict[str, Any]:
+    """The stable keys of `--dry-run --json`."""
+    from dataclasses import asdict
+
+    return {
+        "backbone": plan.backbone,
+        "data": plan.data,
+        "rows": dict(plan.rows),
+        "task": plan.task.kind,
+        "classes": list(plan.task.classes),
+        "strategy": plan.strategy,
+        "phases": [asdict(phase) for phase in plan.phases],
+        "stages": [stage.name for stage in plan.stages],
+        "train": asdict(plan.training),
+        "params": plan.estimate.params,
+        "trained_params": plan.estimate.trained,
+        "steps": plan.estimate.steps,
+        "memory_bytes": plan.estimate.memory,
+        "disk_bytes": plan.estimate.disk,
+        "device": plan.device,
+        "precision": plan.precision,
+        "notes": list(plan.notes),
+    }
+
+
+@contextmanager
+def _stoppable() -> Iterator[Callable[[], bool]]:
+    """The first Ctrl-C or SIGTERM asks for a checkpoint; the second ends at once."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked.is_set
+        return
+
+    def ask(number: int, _: Any) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+        console.note("stopping after this step; once more to leave at once")
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked.is_set
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _names(value: str | None) -> tuple[str, ...] | None:
+    return None if value is None else tuple(part.strip() for part in value.split(","))
+
+
+def _numbers(value: str | None) -> tuple[int, ...] | None:
+    try:
+        return None if value is None else tuple(int(part) for part in value.split(","))
+    except ValueError as error:
+        raise UsageError(f"--milestones {value} is no list of epochs", help="write it as 5,8") from error

@@ -1,0 +1,54 @@
+"""`zoo plan`: what a strategy would train, with nothing loaded."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+
+from zoo.cli import console
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(
+        "plan", help="Show which stages a strategy trains, and at which rate: zoo plan resnet18 --strategy full"
+    )(plan)
+
+
+def plan(
+    name: Annotated[str, typer.Argument(help="Backbone, such as torchvision/resnet18 or a fused a+b.")],
+    strategy: Annotated[str, typer.Option(help="linear-probe, head, partial or full.")] = "full",
+    unfreeze: Annotated[int, typer.Option(help="Stages that partial trains, from the top.")] = 1,
+    backbone_lr: Annotated[float, typer.Option(help="Rate of the backbone relative to the head.")] = 0.1,
+    json: Annotated[bool, typer.Option("--json", help="Print the value as JSON.")] = False,
+) -> None:
+    """Parse, call the verb, render."""
+    from zoo.verbs.plan import plan as make
+
+    made = make(name, strategy=strategy, unfreeze=unfreeze, backbone_lr=backbone_lr)
+    if json:
+        return console.print_json(asdict(made))
+    for note in made.notes:
+        console.note(note)
+    console.print_table(*rate_table(made.stages, made.phases))
+    return None
+
+
+def rate_table(stages: Any, phases: Any) -> tuple[list[str], list[list[str]]]:
+    """Columns and rows: one row a stage and the head, one column a phase; `.` is frozen."""
+    header = ["stage", *(_title(phase) for phase in phases)]
+    names = [*(stage.name for stage in stages), "head"]
+    rows = [[name, *(_rate(phase.lr.get(name, 0.0), phase.solver, name) for phase in phases)] for name in names]
+    return header, rows
+
+
+def _title(phase: Any) -> str:
+    return phase.name if phase.share == 1 else f"{phase.name} ({phase.share:.0%} of epochs)"
+
+
+def _rate(value: float, solver: str, name: str) -> str:
+    if solver == "closed-form" and name == "head":
+        return "solved"
+    return "frozen" if value == 0 else f"{value:g} x lr"

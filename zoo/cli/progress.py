@@ -1,0 +1,153 @@
+"""How a fine-tuning run looks while it goes on and when it is done."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Self
+
+from zoo.cli import console
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from zoo.verbs.run import Event, Run, RunPlan
+
+
+class RunView:
+    """Shows events on standard error: bars on a terminal, one plain line an epoch otherwise."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self.quiet = quiet
+        self.live = not quiet and console.is_interactive()
+        self.progress: Progress | None = None
+        self.tasks: dict[str, TaskID] = {}
+        self.counts: dict[str, int] = {}
+        self.last_line = time.monotonic()
+        self.metric = ""
+
+    def __enter__(self) -> Self:
+        if self.live:
+            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+            self.progress = Progress(
+                TextColumn("{task.description:<10}"),
+                BarColumn(bar_width=24),
+                TextColumn("{task.percentage:>3.0f}% {task.fields[info]}"),
+                TimeRemainingColumn(),
+                console=console.stderr(),
+                transient=True,
+            )
+            self.progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.progress is not None:
+            self.progress.stop()
+
+    def __call__(self, event: Event) -> None:
+        """Show one event."""
+        if event.plan is not None:
+            self.show_plan(event.plan)
+        elif event.record is not None:
+            self._record(event.record)
+        elif event.note is not None:
+            console.note(event.note)
+        elif event.doing is not None:
+            self._count(event.doing, event.done, event.total)
+
+    def show_plan(self, plan: RunPlan) -> None:
+        """The plan, before the first step."""
+        for line in plan_lines(plan):
+            console.note(line)
+        self.metric = {"regression": "r2", "multilabel": "micro_f1"}.get(plan.task.kind, "accuracy")
+
+    def _record(self, record: Any) -> None:
+        shown = record.metrics.get(self.metric)
+        held_out = f"  held-out {self.metric} {shown:.3f}" if shown is not None else ""
+        if record.kind == "epoch":
+            loss = f"loss {record.loss:.3f}" if record.loss is not None else ""
+            console.note(f"epoch {record.epoch + 1}  {loss}{held_out}  {_clock(record.seconds)}")
+        elif record.kind == "step":
+            info = f"loss {record.loss:.3f}  lr {record.lr:.1e}"
+            self._advance("training", record.step, record.steps, info)
+
+    def _count(self, doing: str, done: int, total: int) -> None:
+        self.counts[doing] = self.counts.get(doing, 0) + done
+        if self.counts[doing] > total:  # the same work on the next split
+            self.counts[doing] = done
+        self._advance(doing, self.counts[doing], total, "")
+
+    def _advance(self, name: str, done: int, total: int, info: str) -> None:
+        if self.progress is not None:
+            if name not in self.tasks:
+                self.tasks[name] = self.progress.add_task(name, total=total, info=info)
+            self.progress.update(self.tasks[name], completed=done, total=total, info=info)
+        elif not self.quiet and time.monotonic() - self.last_line > 30:
+            console.note(f"{name} {done}/{total} {info}".rstrip())
+            self.last_line = time.monotonic()
+
+
+def plan_lines(plan: RunPlan) -> list[str]:
+    """The plan in a few lines."""
+    from zoo.cli.console import human_bytes, human_count
+
+    rows = " / ".join(f"{count:,} {split}" for split, count in plan.rows.items())
+    kinds = {"regression": f"{len(plan.task.targets)} numbers"}
+    what = kinds.get(plan.task.kind, f"{len(plan.task.classes)} classes")
+    e, t = plan.estimate, plan.training
+    lines = [
+        f"data      {plan.data}  {rows}, {plan.task.kind}, {what}",
+        f"backbone  {plan.backbone}  {human_count(e.params)} parameters, {human_count(e.trained)} trained  "
+        f"({plan.device}, {plan.precision})",
+    ]
+    trained = [name for phase in plan.phases for name in phase.trained(plan.stages)]
+    where = f"{len(trained)} of {len(plan.stages)} stages and the head" if trained else "the head alone"
+    if e.steps:
+        lines.append(
+            f"plan      {plan.strategy}: {where}; {e.steps:,} steps of {t.batch_size} rows, {t.epochs} epochs, "
+            f"{t.optimizer} lr {t.lr:g} ({t.schedule}), about {human_bytes(e.memory)} of memory"
+        )
+    else:
+        lines.append(
+            f"plan      {plan.strategy}: {where}, solved on frozen features, about {human_bytes(e.memory)} of memory"
+        )
+    lines += [f"note      {note}" for note in plan.notes]
+    return lines
+
+
+def result_lines(run: Run) -> list[str]:
+    """The result in a few lines, with what to do next."""
+    lines = [f"saved     {run.path}"]
+    name = next(iter(run.intervals), next(iter(run.metrics), ""))
+    for metric in run.intervals:
+        low, high = run.intervals[metric]
+        value = run.metrics[metric]
+        majority = run.metrics.get("majority")
+        beside = f"   majority class {majority:.3f}" if metric == "accuracy" and majority is not None else ""
+        lines.append(f"result    {run.split} {metric} {value:.3f}  [{low:.3f}, {high:.3f}]{beside}")
+    if not run.intervals and name:
+        lines.append(f"result    {run.split} {name} {run.metrics[name]}")
+    if run.baseline is not None:
+        lines += _baseline_lines(run.baseline)
+    lines.append(f"next      zoo evaluate {run.path}   |   zoo predict {run.path} FILE")
+    return lines
+
+
+def _baseline_lines(baseline: Any) -> list[str]:
+    lines = []
+    for title, key in (("all rows", "probe"), ("5 rows a class", "few_shot")):
+        pair = baseline[key]
+        if pair is None or pair["pretrained"] is None or pair["random"] is None:
+            continue
+        gain = pair["pretrained"] - pair["random"]
+        lines.append(
+            f"transfer  linear probe, {title}: {baseline['metric']} {pair['pretrained']:.3f} pretrained, "
+            f"{pair['random']:.3f} random weights ({gain:+.3f})"
+        )
+    return lines
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}"

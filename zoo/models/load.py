@@ -1,0 +1,110 @@
+"""From a name to a backbone that runs."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from zoo.catalog.catalog import Catalog
+from zoo.catalog.discovery import default_catalog
+from zoo.catalog.names import Selection
+from zoo.catalog.spec import BackboneSpec, LoadRequest, Modality
+from zoo.errors import PluginError, UsageError
+from zoo.models.backbone import Backbone
+from zoo.models.fusion import fuse
+
+
+def load(
+    name: str,
+    *,
+    weights: str | None = None,
+    offline: bool = False,
+    seed: int = 0,
+    catalog: Catalog | None = None,
+) -> Backbone:
+    """A backbone by name, with its weights, in eval mode.
+
+    Args:
+        name: such as "torchvision/resnet18", "resnet18@random", "transformers/./my-bert" or "resnet18+minilm".
+        weights: a tag, "random", or the path of a file; for a single backbone the same as `name@weights`.
+        offline: never touch the network.
+        seed: of random weights.
+        catalog: where names are looked up; the installed plugins by default.
+
+    Raises:
+        UnknownNameError: no backbone has that name.
+        WeightsError: weights that are missing, damaged or not of this backbone.
+    """
+    catalog = catalog or default_catalog()
+    selections = catalog.select(name, weights=weights, offline=offline)
+    parts = [build(each, offline=offline, seed=seed) for each in selections]
+    return parts[0] if len(parts) == 1 else fuse(*parts)
+
+
+def build(selection: Selection, *, offline: bool = False, seed: int = 0) -> Backbone:
+    """The backbone that one selection names."""
+    spec = selection.spec
+    request = LoadRequest(spec, selection.weights, selection.towers, offline=offline)
+    backbone = build_request(request, seed=seed)
+    backbone.name = selection.name
+    return backbone
+
+
+def build_request(request: LoadRequest, *, seed: int = 0) -> Backbone:
+    """What the plugin's factory builds, checked; random weights are drawn from `seed`, the global generator kept."""
+    spec = request.spec
+    factory = import_factory(spec.factory, spec.name)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        backbone = factory(request)
+    if not isinstance(backbone, Backbone):
+        raise PluginError(f"the factory of {spec.name} ({spec.factory}) gave a {type(backbone).__name__}, no Backbone")
+    for attribute in ("spec", "dim", "modalities"):
+        if not hasattr(backbone, attribute):
+            raise PluginError(f"the backbone {spec.name} has no `{attribute}`", help="set it in its constructor")
+    if request.weights is not None and backbone.weights is None:
+        backbone.weights = request.weights
+    backbone.name = spec.name
+    backbone.requires_grad_(True)
+    backbone.eval()
+    return backbone
+
+
+def rebuild(spec: BackboneSpec, towers: tuple[Modality, ...], assets: Path | None) -> Backbone:
+    """The architecture of a finished run, blank: its state is loaded by the caller."""
+    return build_request(LoadRequest(spec, None, towers, offline=True, assets=assets))
+
+
+def import_factory(path: str, of: str) -> Callable[..., Any]:
+    """What `module:attribute` names.
+
+    Raises:
+        PluginError: it cannot be imported.
+    """
+    module, _, attribute = path.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)  # type: ignore[no-any-return]
+    except (ImportError, AttributeError) as error:
+        raise PluginError(
+            f"the factory '{path}' of {of} cannot be imported: {error}",
+            help="`zoo plugins` shows which package it comes from; re-install that one",
+        ) from error
+
+
+def check_serves(backbone: Backbone, modalities: tuple[Modality, ...]) -> None:
+    """Say so if the data lack a modality that the backbone needs.
+
+    Raises:
+        UsageError: nothing in the data suits this backbone.
+    """
+    missing = [each for each in backbone.modalities if each not in modalities]
+    if missing:
+        raise UsageError(
+            f"{backbone.name} takes {' and '.join(backbone.modalities)}, and the data have {' and '.join(modalities)}",
+            help=f"name the {missing[0]} column with --{missing[0]}-col, or choose with `zoo list --modality "
+            f"{modalities[0]}`",
+        )

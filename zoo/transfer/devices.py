@@ -1,0 +1,36 @@
+"""Which device and precision a run uses."""
+
+from __future__ import annotations
+
+import torch
+
+from zoo.errors import UsageError
+
+
+def choose_device(name: str) -> torch.device:
+    """ "auto" takes CUDA, then Apple's MPS, then the CPU; any torch device name is taken as it is.
+
+    Raises:
+        UsageError: no such device on this machine.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UsageError(f"'{name}' is no device", help="use auto, cpu, cuda or cuda:1") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UsageError(
+            f"--device {name} was asked for, and this machine shows {torch.cuda.device_count()} CUDA devices",
+            help="`zoo doctor` says what torch sees; --device cpu runs without",
+        )
+    return device
+
+
+def use_bf16(precision: str, device: torch.device) -> bool:
+    """Whether to compute in bfloat16: "auto" does so on GPUs that have it, never on a CPU (it is slower there)."""
+    if precision == "bf16":
+        return True
+    return precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)

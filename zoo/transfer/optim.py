@@ -1,0 +1,77 @@
+"""Optimisers with one group a stage, and schedules as functions of the step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from zoo.models.backbone import Stage
+from zoo.transfer.options import Training
+from zoo.transfer.strategies import HEAD, Phase
+
+
+@dataclass(frozen=True)
+class Scheduler:
+    """Multiplier of every group's own rate at a step: a pure function, so that it needs no saving."""
+
+    training: Training
+    total: int
+    """Steps of the phase."""
+    per_epoch: int
+
+    def __call__(self, step: int) -> float:
+        """In [0, 1], for a step counted from 0."""
+        t = self.training
+        warm = round(t.warmup * self.total) if t.schedule in ("cosine", "linear") else 0
+        if step < warm:
+            return (step + 1) / warm
+        if t.schedule == "constant":
+            return 1.0
+        epoch = step // self.per_epoch
+        if t.schedule == "step":
+            return t.gamma ** (epoch // t.step_size)
+        if t.schedule == "multistep":
+            epochs = max(self.total // self.per_epoch, 1)
+            milestones = t.milestones or (epochs // 2, epochs * 3 // 4)
+            return t.gamma ** sum(epoch >= each for each in milestones)
+        done = (step - warm) / max(self.total - warm, 1)
+        return 1 - done if t.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * done))
+
+
+def make_optimizer(phase: Phase, stages: Sequence[Stage], head: nn.Module, training: Training) -> torch.optim.Optimizer:
+    """One group a stage with its own rate in `base_lr`; biases and norms get no weight decay."""
+    assert training.lr is not None
+    groups: list[dict[str, Any]] = []
+    for name, parameters in (*((s.name, s.parameters()) for s in stages), (HEAD, head.parameters())):
+        rate = training.lr * phase.lr.get(name, 0.0)
+        if rate > 0:
+            groups += _groups(name, parameters, rate, training.weight_decay)
+    fused = torch.cuda.is_available() and all(p.is_cuda for g in groups for p in g["params"])
+    if training.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=training.lr, momentum=training.momentum, fused=fused or None)
+    kind = torch.optim.AdamW if training.optimizer == "adamw" else torch.optim.Adam
+    return kind(groups, lr=training.lr, fused=fused or None)
+
+
+def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> float:
+    """Give every group its base rate times `factor`; the rate of the last group (the head) is returned."""
+    rate = 0.0
+    for group in optimizer.param_groups:
+        rate = group["lr"] = group["base_lr"] * factor
+    return rate
+
+
+def _groups(name: str, parameters: Iterable[nn.Parameter], rate: float, decay: float) -> list[dict[str, Any]]:
+    found = list(parameters)
+    matrices = [p for p in found if p.ndim > 1]
+    vectors = [p for p in found if p.ndim <= 1]
+    return [
+        {"params": params, "name": f"{name}{suffix}", "base_lr": rate, "lr": rate, "weight_decay": weight_decay}
+        for params, suffix, weight_decay in ((matrices, "", decay), (vectors, ".no-decay", 0.0))
+        if params
+    ]

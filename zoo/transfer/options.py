@@ -1,0 +1,126 @@
+"""Every choice of a training run as one frozen value, and the defaults that fit the data. No torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
+
+from zoo.data.types import Dataset
+from zoo.errors import UsageError
+from zoo.transfer.strategies import choose
+
+Optimizer = Literal["sgd", "adam", "adamw"]
+Schedule = Literal["constant", "step", "multistep", "cosine", "linear"]
+Precision = Literal["auto", "fp32", "bf16"]
+
+
+@dataclass(frozen=True)
+class Training:
+    """How to train. None means: chosen from the data and the backbone, and said in the plan."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
+
+    strategy: str | None = None
+    unfreeze: int = 1
+    """Stages that `partial` trains, counted from the top."""
+    head: str = "linear"
+    pooling: str = "native"
+    loss: str | None = None
+    epochs: int | None = None
+    batch_size: int | None = None
+    lr: float | None = None
+    """Of the head; the backbone learns at `backbone_lr` times this."""
+    backbone_lr: float | None = None
+    optimizer: Optimizer = "adamw"
+    momentum: float = 0.9
+    schedule: Schedule = "cosine"
+    warmup: float = 0.1
+    """Share of all steps over which the rate rises to its full value."""
+    step_size: int = 3
+    """Epochs between the drops of `step`."""
+    milestones: tuple[int, ...] = ()
+    """Epochs of the drops of `multistep`; at a half and three quarters if empty."""
+    gamma: float = 0.1
+    weight_decay: float = 0.01
+    dropout: float = 0.0
+    label_smoothing: float = 0.0
+    clip_norm: float = 1.0
+    """Largest norm of all gradients together; 0: never clipped."""
+    early_stop: int | None = None
+    """Stop after this many epochs without a better held-out metric, and keep the best."""
+    augment: str | None = None
+    """Recipe for training images: none, light or strong."""
+    save_every: int | None = None
+    """Steps between checkpoints; None: one an epoch."""
+    seed: int = 0
+    device: str = "auto"
+    precision: Precision = "auto"
+
+    def __post_init__(self) -> None:
+        positive = {"epochs": self.epochs, "batch_size": self.batch_size, "lr": self.lr, "early_stop": self.early_stop}
+        for name, value in positive.items():
+            if value is not None and value <= 0:
+                raise UsageError(f"--{name.replace('_', '-')} {value} is not above 0", help="give a positive number")
+        for name, share in {"dropout": self.dropout, "label_smoothing": self.label_smoothing}.items():
+            if not 0 <= share < 1:
+                raise UsageError(
+                    f"--{name.replace('_', '-')} {share} is outside [0, 1)", help="give a share such as 0.1"
+                )
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What of a backbone decides the defaults."""
+
+    params: int | None
+    pretrained: bool
+    transformer: bool
+    image: bool
+
+
+def resolve(training: Training, data: Dataset, subject: Subject, *, gpu: bool) -> tuple[Training, tuple[str, ...]]:
+    """Fill in what was left open; the second value says what was chosen and why."""
+    rows = len(data.splits["train"])
+    notes: list[str] = []
+    strategy = training.strategy
+    if strategy is None:
+        choice = choose(
+            rows=rows,
+            classes=max(len(data.task.classes), 1) if data.task.kind != "multilabel" else 1,
+            params=subject.params,
+            pretrained=subject.pretrained,
+            gpu=gpu,
+        )
+        strategy = choice.name
+        notes.append(f"strategy {choice.name}: {choice.reason}")
+    moves_backbone = strategy not in ("linear-probe", "head")
+    resolved = replace(
+        training,
+        strategy=strategy,
+        epochs=training.epochs or _epochs(rows),
+        batch_size=training.batch_size or _batch_size(rows),
+        lr=training.lr or 1e-3,
+        backbone_lr=training.backbone_lr if training.backbone_lr is not None else _backbone_lr(subject),
+        augment=training.augment or ("light" if moves_backbone and subject.image and rows < 50_000 else "none"),
+    )
+    return resolved, tuple(notes)
+
+
+def _epochs(rows: int) -> int:
+    """Enough steps to converge on small data, few passes over large data."""
+    return min(max(round(16_000 / rows), 3), 10)
+
+
+def _batch_size(rows: int) -> int:
+    """At least about fifteen steps an epoch on small data; 32 otherwise."""
+    for size in (8, 16):
+        if rows < 15 * 2 * size:
+            return size
+    return 32
+
+
+def _backbone_lr(subject: Subject) -> float:
+    """Relative to the head: pretrained weights want small steps, large transformers smaller ones still."""
+    if not subject.pretrained:
+        return 1.0
+    return 0.05 if subject.transformer and (subject.params or 0) > 50_000_000 else 0.1

@@ -1,0 +1,149 @@
+"""Strategies: which stages are trained when, and at which rate. Tables of numbers, no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal, Protocol
+
+from zoo.errors import UnknownNameError, UsageError
+
+HEAD = "head"
+
+
+@dataclass(frozen=True)
+class StageRow:
+    """What a strategy needs to know of a stage."""
+
+    name: str
+    branch: str = ""
+    """Stages of one branch run one after another; branches run side by side."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of training with fixed rates."""
+
+    name: str
+    lr: Mapping[str, float]
+    """Stage name, or "head", to the multiplier of the base learning rate; absent = frozen."""
+    share: float = 1.0
+    """Of all epochs."""
+    solver: Literal["gradient", "closed-form"] = "gradient"
+    """"closed-form" solves the head on frozen features instead of stepping."""
+
+    def trained(self, stages: Sequence[StageRow]) -> tuple[str, ...]:
+        """The stages that learn in this phase, without the head."""
+        return tuple(stage.name for stage in stages if self.lr.get(stage.name, 0.0) > 0)
+
+
+class Strategy(Protocol):
+    """How to carry a backbone to new data."""
+
+    name: ClassVar[str]
+
+    def phases(self, stages: Sequence[StageRow]) -> tuple[Phase, ...]:
+        """The table: one row a phase, one column a stage."""
+
+
+@dataclass(frozen=True)
+class LinearProbe:
+    """Freeze the backbone and solve a linear head on its pooled features, instead of training one."""
+
+    name: ClassVar[str] = "linear-probe"
+
+    def phases(self, stages: Sequence[StageRow]) -> tuple[Phase, ...]:
+        return (Phase("probe", {HEAD: 1.0}, solver="closed-form"),)
+
+
+@dataclass(frozen=True)
+class HeadOnly:
+    """Freeze the backbone and train the head by gradient descent."""
+
+    name: ClassVar[str] = "head"
+
+    def phases(self, stages: Sequence[StageRow]) -> tuple[Phase, ...]:
+        return (Phase("head", {HEAD: 1.0}),)
+
+
+@dataclass(frozen=True)
+class Partial:
+    """Train the head and the last `unfreeze` stages of every branch; all below stays frozen."""
+
+    name: ClassVar[str] = "partial"
+    unfreeze: int = 1
+    backbone_lr: float = 0.1
+    """Rate of the backbone relative to the head."""
+
+    def phases(self, stages: Sequence[StageRow]) -> tuple[Phase, ...]:
+        if self.unfreeze < 1:
+            raise UsageError(
+                f"--unfreeze {self.unfreeze} trains no stage", help="use --strategy head for the head alone"
+            )
+        branches: dict[str, list[str]] = {}
+        for stage in stages:
+            branches.setdefault(stage.branch, []).append(stage.name)
+        top = [name for names in branches.values() for name in names[-self.unfreeze :]]
+        return (Phase("partial", {**dict.fromkeys(top, self.backbone_lr), HEAD: 1.0}),)
+
+
+@dataclass(frozen=True)
+class Full:
+    """Train everything; the backbone at a lower rate than the new head."""
+
+    name: ClassVar[str] = "full"
+    backbone_lr: float = 0.1
+    """Rate of the backbone relative to the head."""
+
+    def phases(self, stages: Sequence[StageRow]) -> tuple[Phase, ...]:
+        return (Phase("full", {**{stage.name: self.backbone_lr for stage in stages}, HEAD: 1.0}),)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A strategy chosen for the user, with the reason in one sentence."""
+
+    name: str
+    reason: str
+
+
+def strategy_named(name: str, *, unfreeze: int = 1, backbone_lr: float = 0.1) -> Strategy:
+    """The strategy of this name with these options.
+
+    Raises:
+        UnknownNameError: no strategy has that name.
+    """
+    known: dict[str, Strategy] = {
+        LinearProbe.name: LinearProbe(),
+        HeadOnly.name: HeadOnly(),
+        Partial.name: Partial(unfreeze, backbone_lr),
+        Full.name: Full(backbone_lr),
+    }
+    if name not in known:
+        raise UnknownNameError("strategy", name, known, help=f"the strategies are {', '.join(known)}")
+    return known[name]
+
+
+def choose(*, rows: int, classes: int, params: int | None, pretrained: bool, gpu: bool) -> Choice:
+    """A strategy for data of this size: few rows a class or an expensive step call for the probe."""
+    per_class = rows / max(classes, 1)
+    if not pretrained:
+        return Choice("full", "the weights are random, so there is nothing to keep frozen")
+    if per_class <= 16:
+        return Choice("linear-probe", f"{per_class:.0f} training rows a class are too few to move a backbone safely")
+    # On a CPU a step costs about 6 flops a parameter and position; beyond this, epochs take more than minutes.
+    if not gpu and (params or 0) * rows > 2e9:
+        return Choice(
+            "linear-probe", "training the whole backbone on a CPU would take long; try --strategy full on a GPU"
+        )
+    return Choice("full", f"{per_class:.0f} training rows a class are enough to train every stage")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The table of a strategy on one backbone, before anything is loaded."""
+
+    strategy: str
+    stages: tuple[StageRow, ...]
+    phases: tuple[Phase, ...]
+    notes: tuple[str, ...] = field(default=())

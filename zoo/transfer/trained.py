@@ -1,0 +1,231 @@
+"""A finished model on disk and back: backbone, head, task, classes and preprocessing in one folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from zoo.catalog.serial import spec_from_json, spec_to_json
+from zoo.catalog.spec import Modality
+from zoo.data.batches import Loader
+from zoo.data.types import Examples, Task
+from zoo.errors import DataError, WeightsError
+from zoo.models.backbone import Backbone, Processor
+from zoo.models.fusion import Fused, Paired, fuse
+from zoo.models.heads import Head, build_head
+from zoo.models.load import rebuild
+from zoo.transfer.loop import Model
+from zoo.transfer.tasks import TargetScale, probabilities
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class HeadOptions:
+    """What rebuilds a head."""
+
+    name: str
+    dim: int
+    token_dim: int
+    outputs: int
+    dropout: float = 0.0
+
+    def build(self) -> Head:
+        """A fresh head."""
+        return build_head(self.name, dim=self.dim, token_dim=self.token_dim, outputs=self.outputs, dropout=self.dropout)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model that can predict."""
+
+    model: Model
+    head_options: HeadOptions
+    task: Task
+    scale: TargetScale | None
+    """Of regression targets; None for classes."""
+    device: torch.device
+    pooling: str = "native"
+
+    @property
+    def backbone(self) -> Backbone:
+        """The backbone as it was after training."""
+        return self.model.backbone
+
+    @property
+    def head(self) -> Head:
+        """The head."""
+        return self.model.head
+
+    def processors(self) -> dict[Modality, Processor]:
+        """One processor for each modality."""
+        return {modality: self.backbone.processor(modality) for modality in self.backbone.modalities}
+
+    def predict(
+        self, examples: Examples, *, batch_size: int = 32, progress: Callable[[int], None] | None = None
+    ) -> NDArray[np.float32]:
+        """Class probabilities (N, K), or numbers (N, targets), in the order of the rows.
+
+        Args:
+            examples: rows with the modalities of the backbone.
+            batch_size: rows at once.
+            progress: called with the number of rows done since the last call.
+        """
+        return predict_outputs(self, examples, batch_size=batch_size, progress=progress)
+
+
+def predict_outputs(
+    trained: Trained, examples: Examples, *, batch_size: int, progress: Callable[[int], None] | None = None
+) -> NDArray[np.float32]:
+    """What `Trained.predict` returns; the model keeps the mode it was in."""
+    missing = [m for m in trained.backbone.modalities if m not in examples.inputs]
+    if missing:
+        raise DataError(
+            f"the model takes {' and '.join(trained.backbone.modalities)}, the data have no {missing[0]}",
+            help=f"name the column with --{missing[0]}-col",
+        )
+    was_training = trained.model.training
+    trained.model.eval()
+    loader = Loader(examples, trained.processors(), batch_size=batch_size)
+    out: NDArray[np.float32] | None = None
+    with torch.inference_mode():
+        for batch in loader.epoch(0):
+            batch = batch.to(trained.device)
+            outputs = trained.model(batch.inputs).float()
+            if trained.scale is not None:
+                outputs = trained.scale.undo(outputs)
+            else:
+                outputs = probabilities(trained.task, outputs)
+            values = outputs.cpu().numpy()
+            if out is None:
+                out = np.empty((len(examples), values.shape[1]), dtype=np.float32)
+            out[batch.rows.numpy()] = values
+            if progress is not None:
+                progress(len(values))
+    trained.model.train(was_training)
+    return out if out is not None else np.empty((0, trained.task.num_outputs), dtype=np.float32)
+
+
+def save_trained(folder: Path, trained: Trained) -> None:
+    """Write everything that `load_trained` needs into `folder`."""
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    backbone = trained.backbone
+    single = backbone.single if isinstance(backbone, Paired) else backbone
+    parts = [p for p in single.parts if isinstance(p, Backbone)] if isinstance(single, Fused) else [single]
+    state = {name: t.detach().to("cpu", copy=True).contiguous() for name, t in trained.model.state_dict().items()}
+    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    backbone.save_assets(folder / "assets")
+    config: dict[str, Any] = {
+        "format": FORMAT,
+        "backbone": backbone.name,
+        "parts": [_part(part) for part in parts],
+        "paired": isinstance(backbone, Paired),
+        "pooling": trained.pooling,
+        "head": asdict(trained.head_options),
+        "task": asdict(trained.task),
+        "scale": trained.scale.to_json() if trained.scale else None,
+    }
+    (folder / "config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def load_trained(run: Path, *, device: str | torch.device = "cpu", backbone: Backbone | None = None) -> Trained:
+    """The model of a finished run.
+
+    Args:
+        run: the run's folder, or its `model` folder.
+        device: where it shall run.
+        backbone: needed where the run's backbone was wrapped from a module in Python; a fresh one of the same kind.
+
+    Raises:
+        WeightsError: not a finished run, or its state does not fit.
+    """
+    folder = run / "model" if (run / "model").is_dir() else run
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise WeightsError(
+            f"{run} holds no finished model: {error}", help="`zoo runs` lists runs; go on with --resume if it stopped"
+        ) from error
+    backbone = backbone if backbone is not None else _rebuild(folder, config)
+    if config["paired"] and not isinstance(backbone, Paired):
+        backbone = Paired(backbone)
+    set_pooling(backbone, config["pooling"])
+    backbone.name = config["backbone"]
+    options = HeadOptions(**config["head"])
+    model = Model(backbone, options.build())
+    _load_exactly(model, folder / "model.safetensors")
+    task = config["task"]
+    chosen = torch.device(device)
+    return Trained(
+        model=model.to(chosen).eval(),
+        head_options=options,
+        task=Task(task["kind"], tuple(task["classes"]), tuple(task["targets"])),
+        scale=TargetScale.from_json(config["scale"]) if config["scale"] else None,
+        device=chosen,
+        pooling=config["pooling"],
+    )
+
+
+def set_pooling(backbone: Backbone, pooling: str) -> None:
+    """Choose how tokens become one vector, in every part.
+
+    Raises:
+        UsageError: a part that offers no choice.
+    """
+    from zoo.errors import UsageError
+
+    if isinstance(backbone, Paired):
+        return set_pooling(backbone.single, pooling)
+    if isinstance(backbone, Fused):
+        for part in backbone.parts:
+            if isinstance(part, Backbone):
+                set_pooling(part, pooling)
+        return None
+    if hasattr(backbone, "pooling"):
+        backbone.pooling = pooling
+    elif pooling != "native":
+        raise UsageError(f"{backbone.name} offers no pooling '{pooling}'", help="leave --pooling at native")
+    return None
+
+
+def _part(backbone: Backbone) -> dict[str, Any]:
+    spec = spec_to_json(backbone.spec)
+    # The preprocessing of the weights that were loaded becomes the specification's own: a rebuild reads no weights.
+    merged = backbone.spec.preprocess_for(backbone.weights)
+    spec["preprocess"] = {str(m): asdict(value) for m, value in merged.items()}
+    spec["weights"] = []
+    return {"name": backbone.name, "spec": spec, "towers": list(backbone.modalities)}
+
+
+def _rebuild(folder: Path, config: dict[str, Any]) -> Backbone:
+    parts = []
+    for index, part in enumerate(config["parts"]):
+        assets = folder / "assets" if len(config["parts"]) == 1 else folder / "assets" / str(index)
+        spec = spec_from_json(part["spec"])
+        if spec.factory == "zoo.models.wrap:wrap":
+            raise WeightsError(
+                f"the backbone of {folder} was wrapped from a module in Python, which a run cannot rebuild",
+                help="pass backbone=zoo.wrap(...) again, or offer it as local:file.py:function",
+            )
+        built = rebuild(spec, tuple(part["towers"]), assets if assets.is_dir() else None)
+        built.name = part["name"]
+        parts.append(built)
+    return parts[0] if len(parts) == 1 else fuse(*parts)
+
+
+def _load_exactly(model: Model, path: Path) -> None:
+    from safetensors.torch import load_file
+
+    try:
+        model.load_state_dict(load_file(path), strict=True)
+    except Exception as error:
+        raise WeightsError(f"{path} does not fit the model it belongs to: {error}") from error

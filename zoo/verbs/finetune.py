@@ -1,0 +1,199 @@
+"""Carry a backbone to new data: plan, train, measure, save."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from zoo.data.types import Dataset, ReadOptions
+from zoo.errors import DivergedError, UsageError
+from zoo.models.backbone import Backbone
+from zoo.records.runs import RunFolder
+from zoo.transfer.options import Training
+from zoo.verbs.config import Output, RunConfig, read_config, write_config
+from zoo.verbs.run import Event, Interrupted, Run, RunPlan, Watch
+from zoo.verbs.session import Session
+
+
+def finetune(
+    backbone: str | Backbone,
+    data: str | Path | Dataset,
+    *,
+    strategy: str | None = None,
+    epochs: int | None = None,
+    lr: float | None = None,
+    batch_size: int | None = None,
+    head: str | None = None,
+    seed: int | None = None,
+    device: str | None = None,
+    weights: str | None = None,
+    training: Training | None = None,
+    read: ReadOptions | None = None,
+    out: Output | None = None,
+    offline: bool = False,
+    baseline: str = "auto",
+    watch: Watch | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Run:
+    """Fine-tune a backbone on data; sensible with no option.
+
+    Args:
+        backbone: a name such as "torchvision/resnet18", or a loaded backbone.
+        data: a folder, a table, the name of a data set, or a `Dataset`.
+        strategy: linear-probe, head, partial or full; chosen by the size of the data if None.
+        epochs: passes over the training rows.
+        lr: rate of the head.
+        batch_size: rows a step.
+        head: linear, mlp, gap-dense or attention.
+        seed: of splits, random weights, order, augmentation and dropout.
+        device: auto, cpu, cuda or cuda:1.
+        weights: a tag, "random", or a file.
+        training: every other choice; the keywords above win over it.
+        read: how to read the data.
+        out: where to write.
+        offline: never touch the network.
+        baseline: "random" probes the same architecture with random weights, "auto" does so when it is cheap.
+        watch: called with the plan, each training record and each note.
+        stop: asked after every step; True saves a checkpoint and raises `Interrupted`.
+
+    Raises:
+        DataError, UsageError, WeightsError: bad input, each with its mend.
+        DivergedError: a loss that is not finite.
+        Interrupted: `stop` said so.
+    """
+    given = {
+        "strategy": strategy,
+        "epochs": epochs,
+        "lr": lr,
+        "batch_size": batch_size,
+        "head": head,
+        "seed": seed,
+        "device": device,
+    }
+    train = replace(training or Training(), **{key: value for key, value in given.items() if value is not None})
+    config = RunConfig(
+        backbone=backbone if isinstance(backbone, str) else backbone.name,
+        data=str(data) if isinstance(data, str | Path) else data.name,
+        weights=weights,
+        offline=offline,
+        baseline=baseline,
+        read=replace(read or ReadOptions(), seed=train.seed),
+        train=train,
+        out=out or Output(),
+    )
+    session = Session.open(
+        config,
+        backbone if isinstance(backbone, Backbone) else None,
+        data if isinstance(data, Dataset) else None,
+        watch or (lambda event: None),
+    )
+    folder = RunFolder.create(
+        Path(config.out.dir),
+        config.out.name,
+        overwrite=config.out.overwrite,
+        backbone=session.backbone.name,
+        strategy=session.training.strategy or "",
+        fingerprint=session.data.fingerprint,
+    )
+    return _carry_out(session, folder, stop, resume=False)
+
+
+def resume(
+    run: str | Path,
+    *,
+    root: str | Path = "runs",
+    backbone: Backbone | None = None,
+    watch: Watch | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Run:
+    """Go on with a run that was interrupted or killed, to the same weights as if it had not been.
+
+    Args:
+        run: the run's folder, or "last".
+        root: where runs lie.
+        backbone: needed where the run's backbone was wrapped from a module in Python.
+        watch: as in `finetune`.
+        stop: as in `finetune`.
+
+    Raises:
+        UsageError: not a run, or its data have changed since.
+    """
+    folder = RunFolder.open(run, root=Path(root))
+    config = read_config(folder.path / "config.yaml")
+    session = Session.open(config, backbone, None, watch or (lambda event: None))
+    recorded = folder.read_json("data.json").get("fingerprint")
+    if recorded != session.data.fingerprint:
+        raise UsageError(
+            f"the data of {folder.path} have changed since the run began", help="start a new run with `zoo finetune`"
+        )
+    return _carry_out(session, folder, stop, resume=True)
+
+
+def dry_run(config: RunConfig, watch: Watch | None = None) -> RunPlan:
+    """The plan that `finetune` would follow; nothing is written."""
+    return Session.open(config, None, None, watch or (lambda event: None)).plan
+
+
+def _carry_out(session: Session, folder: RunFolder, stop: Callable[[], bool], *, resume: bool) -> Run:
+    started = time.monotonic()
+    session.watch(Event(plan=session.plan))
+    if not resume:
+        _describe(folder, session)
+    with _recorded(folder):
+        trained = session.train(folder, stop, resume=resume)
+        result = session.measure(trained, folder)
+        run = Run(
+            path=folder.path,
+            backbone=session.backbone.name,
+            strategy=session.plan.strategy,
+            task=session.data.task,
+            split=session.data.held_out,
+            metrics=result.metrics,
+            intervals=result.intervals,
+            baseline=session.baseline(result),
+            plan=session.plan,
+            seconds=time.monotonic() - started,
+        )
+        folder.finish("done", result=run.to_json())
+    return run
+
+
+def _describe(folder: RunFolder, session: Session) -> None:
+    data: Dataset = session.data
+    # What was chosen for the user is written down as if it had been given, so that a resumed run cannot choose anew.
+    folder.write_text("config.yaml", write_config(replace(session.config, train=session.training)))
+    folder.write_json(
+        "data.json",
+        {
+            "name": data.name,
+            "fingerprint": data.fingerprint,
+            "columns": dict(data.columns),
+            "rows": dict(session.plan.rows),
+            "notes": list(data.notes),
+            "problems": [asdict(problem) for problem in data.problems],
+            "splits": {split: list(examples.ids) for split, examples in data.splits.items()},
+        },
+    )
+    folder.write_json("labels.json", {"task": data.task.kind, "classes": list(data.task.classes)})
+
+
+@contextmanager
+def _recorded(folder: RunFolder) -> Iterator[None]:
+    """Write down how the run ended, whatever happens."""
+    try:
+        yield
+    except Interrupted:
+        folder.finish("interrupted")
+        raise
+    except DivergedError as error:
+        folder.finish("diverged", error=error.what)
+        raise
+    except KeyboardInterrupt:
+        folder.finish("interrupted")
+        raise
+    except BaseException as error:
+        folder.finish("failed", error=f"{type(error).__name__}: {error}")
+        raise

@@ -1,0 +1,41 @@
+"""What a strategy would do to a backbone, with no weights loaded and no torch imported."""
+
+from __future__ import annotations
+
+from zoo.catalog.catalog import Catalog
+from zoo.catalog.discovery import default_catalog
+from zoo.errors import UsageError
+from zoo.transfer.strategies import Plan, StageRow, strategy_named
+
+
+def plan(
+    name: str,
+    *,
+    strategy: str = "full",
+    unfreeze: int = 1,
+    backbone_lr: float = 0.1,
+    catalog: Catalog | None = None,
+) -> Plan:
+    """The table of a strategy on a backbone: phases, stages, and the rate of each relative to the head.
+
+    Raises:
+        UnknownNameError: no such backbone or strategy.
+        UsageError: the stages are known only after loading.
+    """
+    catalog = catalog or default_catalog()
+    selections = catalog.select(name)
+    rows: list[StageRow] = []
+    notes: list[str] = []
+    for index, selection in enumerate(selections):
+        stages = selection.spec.stages
+        if stages is None:
+            raise UsageError(
+                f"the stages of {selection.name} are known only once it is loaded",
+                help=f"`zoo finetune {name} DATA --dry-run` loads it and prints the plan",
+            )
+        notes += selection.notes
+        fused = len(selections) > 1
+        prefix = f"{index}." if fused else ""
+        rows += [StageRow(f"{prefix}{stage}", str(index) if fused else "") for stage in stages]
+    chosen = strategy_named(strategy, unfreeze=unfreeze, backbone_lr=backbone_lr)
+    return Plan(chosen.name, tuple(rows), chosen.phases(rows), tuple(notes))

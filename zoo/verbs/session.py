@@ -1,0 +1,358 @@
+"""One fine-tuning job while it runs: data, backbone and head brought together, trained and measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from zoo.catalog.discovery import default_catalog
+from zoo.catalog.names import Selection
+from zoo.data.augment import recipe
+from zoo.data.batches import Loader
+from zoo.data.reading import read_dataset
+from zoo.data.splits import hold_out
+from zoo.data.types import Dataset, Examples
+from zoo.errors import UsageError
+from zoo.models.backbone import Backbone
+from zoo.models.fusion import Fused, Paired, fuse
+from zoo.models.load import build, check_serves
+from zoo.records.checkpoints import newest
+from zoo.records.runs import RunFolder
+from zoo.transfer.baseline import Baseline, probe_random
+from zoo.transfer.devices import choose_device, use_bf16
+from zoo.transfer.estimate import estimate
+from zoo.transfer.loop import Job, Model, epochs_of, fit
+from zoo.transfer.metrics import bootstrap, greater_is_better, measure, primary
+from zoo.transfer.options import Subject, Training, resolve
+from zoo.transfer.probe import solve
+from zoo.transfer.strategies import Phase, StageRow, strategy_named
+from zoo.transfer.tasks import TargetScale, loss_for
+from zoo.transfer.trained import HeadOptions, Trained, predict_outputs, save_trained, set_pooling
+from zoo.verbs.config import RunConfig
+from zoo.verbs.extract import extract
+from zoo.verbs.run import Event, Interrupted, RunPlan, Watch, json_safe
+
+SHOWN_ROWS = 2_000
+"""Held-out rows that are evaluated after each epoch; the final figures use all of them."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the trained model scored on the held-out rows."""
+
+    predictions: NDArray[np.float32]
+    metrics: dict[str, float | None]
+    intervals: dict[str, tuple[float, float]]
+
+
+class Session:
+    """Everything a run needs, resolved; see `open`."""
+
+    def __init__(
+        self, config: RunConfig, data: Dataset, backbone: Backbone, training: Training, notes: tuple[str, ...]
+    ) -> None:
+        self.config = config
+        self.data = data
+        self.backbone = backbone
+        self.training = training
+        self.notes = notes
+        self.watch: Watch = lambda event: None
+        self.device = choose_device(training.device)
+        self.bf16 = use_bf16(training.precision, self.device)
+        stages = backbone.stages()
+        self.rows = tuple(StageRow(stage.name, stage.branch) for stage in stages)
+        assert training.strategy is not None
+        assert training.backbone_lr is not None
+        strategy = strategy_named(training.strategy, unfreeze=training.unfreeze, backbone_lr=training.backbone_lr)
+        self.phases: tuple[Phase, ...] = strategy.phases(self.rows)
+        self.model, self.head_options, one = self._model()
+        self.plan = self._plan(one)
+
+    @classmethod
+    def open(cls, config: RunConfig, backbone: Backbone | None, data: Dataset | None, watch: Watch) -> Self:
+        """Read the data, load the backbone, and settle every choice that was left open."""
+        notes: list[str] = []
+        selections: tuple[Selection, ...] = ()
+        if backbone is None:
+            if config.backbone is None or config.data is None:
+                raise UsageError("a backbone and data are needed", help="zoo finetune starter/glyph-cnn sklearn:digits")
+            selections = default_catalog().select(config.backbone, weights=config.weights, offline=config.offline)
+            notes += [note for selection in selections for note in selection.notes]
+        if data is None:
+            wanted = _wanted(selections, backbone)
+            options = (
+                config.read if config.read.modalities or wanted is None else replace(config.read, modalities=wanted)
+            )
+            watch(Event(note=f"reading {config.data}"))
+            data = read_dataset(str(config.data), options)
+        if backbone is None:
+            parts = [_build(each, data, config) for each in selections]
+            backbone = parts[0] if len(parts) == 1 else fuse(*parts)
+        check_serves(backbone, data.modalities)
+        data = _only(data, backbone)
+        texts = data.splits["train"].inputs.get("text")
+        if texts and isinstance(texts[0], tuple) and not isinstance(backbone, Paired):
+            backbone = Paired(backbone)
+        subject = Subject(
+            params=sum(p.numel() for p in backbone.parameters()),
+            pretrained=_pretrained(backbone),
+            transformer=any(isinstance(m, torch.nn.LayerNorm) for m in backbone.modules()),
+            image="image" in backbone.modalities,
+        )
+        gpu = choose_device(config.train.device).type == "cuda"
+        training, reasons = resolve(config.train, data, subject, gpu=gpu)
+        if training.strategy == "linear-probe" and training.head != "linear":
+            raise UsageError(
+                f"a linear probe has a linear head, and --head {training.head} was given",
+                help="use --strategy head to train another head on the frozen backbone",
+            )
+        set_pooling(backbone, training.pooling)
+        session = cls(config, data, backbone, training, (*notes, *data.notes, *reasons))
+        session.watch = watch
+        return session
+
+    def train(self, folder: RunFolder, stop: Callable[[], bool], *, resume: bool) -> Trained:
+        """The trained model, saved in the run's folder."""
+        if self.phases[0].solver == "closed-form":
+            trained = self._solve(folder)
+        else:
+            trained = self._fit_with_back_off(folder, stop, resume=resume)
+        save_trained(folder.path / "model", trained)
+        return trained
+
+    def measure(self, trained: Trained, folder: RunFolder) -> Measured:
+        """Metrics with intervals on the held-out rows, written to the run."""
+        examples = self.data.splits[self.data.held_out]
+        if self.phases[0].solver == "closed-form":
+            outputs = self._head_on_features(trained, self._features(examples, "measuring"))
+        else:
+            outputs = predict_outputs(
+                trained,
+                examples,
+                batch_size=self._batch_size(),
+                progress=self._counting("measuring", len(examples)),
+            )
+        targets = examples.targets
+        assert targets is not None
+        metrics = json_safe(measure(self.data.task, outputs, targets))
+        shown = {primary(self.data.task)} | ({"macro_f1"} & set(metrics))
+        intervals = {
+            name: bootstrap(self.data.task, outputs, targets, name, seed=self.training.seed)
+            for name in sorted(shown)
+            if metrics.get(name) is not None
+        }
+        folder.log({"split": self.data.held_out, "final": True, **metrics})
+        return Measured(outputs, metrics, intervals)
+
+    def baseline(self, measured: Measured) -> Baseline | None:
+        """The same architecture with random weights, probed on the same rows; None where that is not wanted."""
+        if self.config.baseline == "none" or not _pretrained(self.backbone):
+            return None
+        rows = sum(len(examples) for examples in self.data.splits.values())
+        params = sum(p.numel() for p in self.backbone.parameters())
+        if self.config.baseline == "auto" and params * rows > 5e8:
+            return None
+        return probe_random(
+            self.backbone,
+            self.data,
+            seed=self.training.seed,
+            metric=primary(self.data.task),
+            features=lambda backbone, examples: self._features(examples, "baseline", backbone),
+        )
+
+    def _model(self) -> tuple[Model, HeadOptions, Any]:
+        examples = self.data.splits["train"]
+        processors = {m: self.backbone.processor(m) for m in self.backbone.modalities}
+        first = next(iter(Loader(examples.select([0]), processors, batch_size=1).epoch(0))).to(torch.device("cpu"))
+        self.backbone.eval()
+        with torch.inference_mode():
+            features = self.backbone(first.inputs)
+        options = HeadOptions(
+            self.training.head,
+            dim=features.pooled.shape[1],
+            token_dim=features.tokens.shape[2],
+            outputs=self.data.task.num_outputs,
+            dropout=self.training.dropout,
+        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.training.seed)
+            head = options.build()
+        return Model(self.backbone, head), options, first.inputs
+
+    def _plan(self, one: Any) -> RunPlan:
+        train = len(self.data.splits["train"])
+        batch = self._batch_size()
+        steps = 0
+        if self.phases[0].solver == "gradient":
+            steps = sum(epochs_of(self.phases, self.training)) * -(-train // batch)
+        return RunPlan(
+            backbone=self.backbone.name,
+            data=self.data.name,
+            rows={split: len(examples) for split, examples in self.data.splits.items()},
+            task=self.data.task,
+            strategy=str(self.training.strategy),
+            phases=self.phases,
+            stages=self.rows,
+            estimate=estimate(self.model, self.phases, one, batch_size=batch, steps=steps),
+            training=self.training,
+            device=str(self.device),
+            precision="bf16" if self.bf16 else "fp32",
+            notes=self.notes,
+        )
+
+    def _solve(self, folder: RunFolder) -> Trained:
+        train = self.data.splits["train"]
+        assert train.targets is not None
+        features = self._features(train, "extracting")
+        solution = solve(features, train.targets, self.data.task, seed=self.training.seed)
+        self.watch(Event(note=f"probe solved in {solution.seconds:.1f} s, C = {solution.C:g}"))
+        folder.log({"split": "train", "C": solution.C, "seconds": solution.seconds})
+        linear = next(m for m in self.model.head.modules() if isinstance(m, torch.nn.Linear))
+        with torch.no_grad():
+            linear.weight.copy_(torch.from_numpy(solution.weight))
+            linear.bias.copy_(torch.from_numpy(solution.bias))
+        model = self.model.to(self.device).eval()
+        return Trained(model, self.head_options, self.data.task, None, self.device, self.training.pooling)
+
+    def _fit_with_back_off(self, folder: RunFolder, stop: Callable[[], bool], *, resume: bool) -> Trained:
+        while True:
+            try:
+                return self._fit(folder, stop, resume=resume)
+            except torch.OutOfMemoryError:
+                batch = self._batch_size()
+                if self.config.train.batch_size is not None or batch == 1:
+                    raise
+                self.training = replace(self.training, batch_size=batch // 2)
+                self.watch(Event(note=f"out of memory with {batch} rows a step; going on with {batch // 2}"))
+                torch.cuda.empty_cache()
+
+    def _fit(self, folder: RunFolder, stop: Callable[[], bool], *, resume: bool) -> Trained:
+        train, judge = self._split_for_training()
+        assert train.targets is not None
+        task = self.data.task
+        scale = TargetScale.fit(train.targets) if task.kind == "regression" else None
+        trained = Trained(self.model, self.head_options, task, scale, self.device, self.training.pooling)
+        loss = loss_for(task, self.training.loss, self.training.label_smoothing)
+        loader = Loader(
+            train,
+            trained.processors(),
+            batch_size=self._batch_size(),
+            train=True,
+            seed=self.training.seed,
+            augment=recipe(self.training.augment or "none"),
+        )
+
+        def evaluate() -> dict[str, float | None]:
+            assert judge.targets is not None
+            outputs = predict_outputs(trained, judge, batch_size=self._batch_size())
+            return dict(json_safe(measure(task, outputs, judge.targets)))
+
+        job = Job(
+            model=self.model,
+            loader=loader,
+            phases=self.phases,
+            training=self.training,
+            loss=loss if scale is None else lambda outputs, targets: loss(outputs, scale.apply(targets)),
+            device=self.device,
+            bf16=self.bf16,
+            folder=folder.path / "checkpoints",
+            evaluate=evaluate,
+            primary=primary(task),
+            greater_is_better=greater_is_better(primary(task)),
+            stop=stop,
+        )
+        checkpoint = newest(job.folder) if resume and job.folder else None
+        for record in fit(job, checkpoint):
+            self.watch(Event(record=record))
+            if record.kind == "epoch":
+                folder.log(
+                    {"epoch": record.epoch, "step": record.step, "loss": record.loss, **json_safe(record.metrics)}
+                )
+            if record.kind == "stop":
+                raise Interrupted(
+                    f"stopped at step {record.step} of {record.steps}; everything so far is saved in {folder.path}",
+                    help=f"go on with  zoo finetune --resume {folder.path}",
+                )
+        self.model.eval()
+        return trained
+
+    def _split_for_training(self) -> tuple[Examples, Examples]:
+        """Training rows, and the rows judged after each epoch.
+
+        Early stopping chooses by what it judges, so it never judges the rows that the result is reported on.
+        """
+        splits = self.data.splits
+        train, judge = splits["train"], splits.get("val", splits[self.data.held_out])
+        if self.training.early_stop is not None and "test" not in splits:
+            train, judge = hold_out(train, self.data.task, share=0.15, seed=self.training.seed)
+            self.watch(Event(note=f"early stopping judges {len(judge)} rows held out of train"))
+        if len(judge) > SHOWN_ROWS and self.training.early_stop is None:
+            picked = np.random.default_rng(0).permutation(len(judge))[:SHOWN_ROWS]
+            judge = judge.select(np.sort(picked))
+        return train, judge
+
+    def _features(self, examples: Examples, doing: str, backbone: Backbone | None = None) -> NDArray[np.float32]:
+        found = extract(
+            backbone or self.backbone,
+            examples,
+            device=str(self.device),
+            progress=self._counting(doing, len(examples)),
+        )
+        return found.features
+
+    def _head_on_features(self, trained: Trained, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        from zoo.models.features import Features
+        from zoo.transfer.tasks import probabilities
+
+        pooled = torch.from_numpy(np.ascontiguousarray(features)).to(self.device)
+        with torch.inference_mode():
+            outputs = trained.head(Features(pooled=pooled, tokens=pooled.unsqueeze(1)))
+            return probabilities(self.data.task, outputs.float()).cpu().numpy()
+
+    def _counting(self, doing: str, total: int) -> Callable[[int], None]:
+        return lambda done: self.watch(Event(doing=doing, done=done, total=total))
+
+    def _batch_size(self) -> int:
+        assert self.training.batch_size is not None
+        return self.training.batch_size
+
+
+def _wanted(selections: tuple[Selection, ...], backbone: Backbone | None) -> tuple[Any, ...] | None:
+    """The modalities to read; None where the data decide which towers are used."""
+    if backbone is not None:
+        return backbone.modalities
+    if any(len(each.towers) > 1 for each in selections):
+        return None
+    found = dict.fromkeys(modality for each in selections for modality in each.towers)
+    return tuple(m for m in ("image", "text", "audio") if m in found)
+
+
+def _build(selection: Selection, data: Dataset, config: RunConfig) -> Backbone:
+    """A dual encoder serves the modalities that the data have."""
+    towers = tuple(m for m in selection.towers if m in data.modalities)
+    if towers and selection.spec.space is not None:
+        selection = replace(selection, towers=towers)
+    return build(selection, offline=config.offline, seed=config.train.seed)
+
+
+def _only(data: Dataset, backbone: Backbone) -> Dataset:
+    """The data without the modalities that this backbone does not take."""
+    splits = {
+        split: replace(examples, inputs={m: examples.inputs[m] for m in backbone.modalities})
+        for split, examples in data.splits.items()
+    }
+    return replace(data, splits=splits)
+
+
+def _pretrained(backbone: Backbone) -> bool:
+    """Whether any part carries weights that were learned."""
+    if isinstance(backbone, Paired):
+        return _pretrained(backbone.single)
+    if isinstance(backbone, Fused):
+        return any(_pretrained(part) for part in backbone.parts if isinstance(part, Backbone))
+    return backbone.weights is not None
