@@ -165,7 +165,7 @@ def build_local(request: LoadRequest) -> Backbone:
             f"{function}() of {path} returned a {type(built).__name__}, no Backbone",
             help="return zoo.wrap(module, ...) from it",
         )
-    if request.weights is not None:
+    if request.weights is not None and request.weights.origin.startswith("file:"):
         from zoo.models.weights import fetch, load_state, read_weights
 
         state = read_weights(fetch(request.weights, offline=request.offline))

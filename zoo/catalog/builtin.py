@@ -1,0 +1,72 @@
+"""What zoo itself offers, through the same hooks as every plugin."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from zoo.catalog.hooks import hookimpl
+from zoo.catalog.spec import BackboneSpec, HeadSpec, StrategySpec, WeightsSpec
+
+zoo_api = 1
+
+
+@hookimpl
+def zoo_heads() -> Iterable[HeadSpec]:
+    """The heads that every backbone can take."""
+    at = "zoo.models.heads:"
+    return [
+        HeadSpec("linear", at + "linear", "one linear layer on the pooled features"),
+        HeadSpec("mlp", at + "mlp", "a hidden layer of the same width, then a linear one"),
+        HeadSpec("gap-dense", at + "gap_dense", "global average of the tokens, dense(1024), then a linear layer"),
+        HeadSpec("attention", at + "attention", "a learned query attends to the tokens, then a linear layer"),
+    ]
+
+
+@hookimpl
+def zoo_strategies() -> Iterable[StrategySpec]:
+    """The ways to carry a backbone to new data."""
+    at = "zoo.transfer.strategies:"
+    return [
+        StrategySpec("linear-probe", at + "LinearProbe", "freeze the backbone, solve a linear head"),
+        StrategySpec("head", at + "HeadOnly", "freeze the backbone, train the head by gradient descent"),
+        StrategySpec("partial", at + "Partial", "train the head and the last stages"),
+        StrategySpec("full", at + "Full", "train everything, the backbone at a lower rate"),
+    ]
+
+
+@hookimpl
+def zoo_resolve(name: str) -> BackboneSpec | None:
+    """`local:file.py:function`, and the folder of a finished run."""
+    if name.startswith(("local:", "local/")):
+        return _local(name[len("local:") :])
+    path = Path(name.removeprefix("run/")).expanduser()
+    config = path / "model" / "config.json"
+    if not config.is_file():
+        return None
+    saved = json.loads(config.read_text(encoding="utf-8"))
+    modalities = tuple(dict.fromkeys(m for part in saved["parts"] for m in part["towers"]))
+    return BackboneSpec(
+        source="run",
+        architecture=str(path),
+        factory="zoo.models.wrap:build_run",
+        modalities=modalities,
+        family="run",
+        weights=(WeightsSpec(tag="", origin=f"file:{(path / 'model' / 'model.safetensors').resolve()}"),),
+        options={"path": str(path.resolve())},
+    )
+
+
+def _local(name: str) -> BackboneSpec:
+    path, _, function = name.rpartition(":")
+    return BackboneSpec(
+        source="local",
+        architecture=name,
+        factory="zoo.models.wrap:build_local",
+        # Which it serves is known once the function has run; until then the data decide what is read.
+        modalities=("image", "text"),
+        family="local",
+        weights=(WeightsSpec(tag="", origin=f"local:{name}"),),
+        options={"path": str(Path(path).expanduser().resolve()), "function": function},
+    )

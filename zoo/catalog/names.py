@@ -1,0 +1,175 @@
+"""What a user's words mean: `[source/]architecture[.tag][:tower][@weights]`, joined by `+`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from zoo.catalog.spec import BackboneSpec, Modality, WeightsSpec
+from zoo.errors import UsageError, WeightsError, close_matches
+
+SOURCE_ORDER = ("starter", "torchvision", "timm", "open_clip", "transformers")
+"""Where a name without a source is looked up, in this order; other sources follow by name."""
+
+_TOWERS: Mapping[str, Modality] = {"image": "image", "text": "text"}
+
+
+@dataclass(frozen=True)
+class Selection:
+    """One backbone as a user asked for it."""
+
+    name: str
+    """In full, as it can be typed again."""
+    spec: BackboneSpec
+    weights: WeightsSpec | None
+    """None: random weights."""
+    towers: tuple[Modality, ...]
+    notes: tuple[str, ...] = ()
+    """What was chosen for the user, one sentence each."""
+
+
+@dataclass(frozen=True)
+class Words:
+    """One part of a name, taken apart but not yet looked up."""
+
+    base: str
+    tower: Modality | None
+    weights: str | None
+
+
+def split_fused(name: str) -> list[str]:
+    """The parts of `a+b`; a plus inside an existing path does not split."""
+    pieces = name.split("+")
+    parts: list[str] = []
+    while pieces:
+        # The longest run of pieces that names an existing path stays together.
+        for count in range(len(pieces), 1, -1):
+            whole = "+".join(pieces[:count])
+            if _existing_path(whole):
+                break
+        else:
+            count = 1
+        parts.append("+".join(pieces[:count]))
+        pieces = pieces[count:]
+    if any(not part.strip() for part in parts):
+        raise UsageError(f"'{name}' has an empty part", help="join two names with one +, as in resnet18+gpt2")
+    return [part.strip() for part in parts]
+
+
+def take_apart(part: str) -> Words:
+    """Base, tower and weights of one part; an existing path is never cut."""
+    base, weights = part, None
+    for index in (i for i, letter in enumerate(part) if letter == "@"):
+        if not _existing_path(part[: index + 1] + part[index + 1 :]):
+            base, weights = part[:index], part[index + 1 :]
+            break
+    tower: Modality | None = None
+    head, colon, last = base.rpartition(":")
+    if colon and last in _TOWERS and not _existing_path(base):
+        base, tower = head, _TOWERS[last]
+    if weights == "":
+        raise UsageError(f"'{part}' names no weights after @", help="write @random, @a-tag or @path/to/file")
+    return Words(base, tower, weights)
+
+
+def choose_weights(
+    spec: BackboneSpec, wanted: str | None, tag: str | None
+) -> tuple[WeightsSpec | None, tuple[str, ...]]:
+    """The weights that `wanted` (after @ or --weights) or `tag` (in the name) mean; None is random.
+
+    Raises:
+        WeightsError: no such tag or file.
+    """
+    if wanted is None:
+        if tag is not None:
+            return _tagged(spec, tag), ()
+        if not spec.weights:
+            return None, (f"{spec.name} has no pretrained weights; they are random",)
+        return spec.weights[0], ()
+    if wanted.casefold() == "random":
+        return None, ()
+    if any(wanted.casefold() == each.tag.casefold() for each in spec.weights if each.tag):
+        return _tagged(spec, wanted), ()
+    path = Path(wanted).expanduser()
+    default = spec.weights[0] if spec.weights else None
+    if path.exists():
+        return (
+            WeightsSpec(
+                tag="file",
+                origin=f"file:{path.resolve()}",
+                preprocess=spec.preprocess_for(default),
+                options=default.options if default else {},
+            ),
+            (),
+        )
+    if default is not None and default.origin.startswith("hub:") and _looks_like_revision(wanted):
+        return (
+            WeightsSpec(
+                tag=default.tag,
+                origin=default.origin,
+                revision=wanted,
+                licence=default.licence,
+                preprocess=default.preprocess,
+                options=default.options,
+            ),
+            (),
+        )
+    if os.sep in wanted or path.suffix:
+        raise WeightsError(
+            f"there are no weights at {wanted}", help="give the path of an existing file, a tag, or random"
+        )
+    raise _unknown_tag(spec, wanted)
+
+
+def weights_name(spec: BackboneSpec, weights: WeightsSpec | None, towers: tuple[Modality, ...]) -> str:
+    """The full name of a choice, as it can be typed again."""
+    tag, at = "", ""
+    if weights is None:
+        at = "@random" if spec.weights else ""
+    elif weights.tag == "file":
+        at = f"@{weights.origin.removeprefix('file:')}"
+    elif weights.tag:
+        tag = f".{weights.tag}"
+    if weights is not None and weights.revision and not any(weights.revision == w.revision for w in spec.weights):
+        at = f"@{weights.revision}"
+    tower = f":{towers[0]}" if len(spec.modalities) > 1 and len(towers) == 1 else ""
+    return f"{spec.name}{tag}{tower}{at}"
+
+
+def _tagged(spec: BackboneSpec, tag: str) -> WeightsSpec:
+    for each in spec.weights:
+        if each.tag.casefold() == tag.casefold():
+            return each
+    raise _unknown_tag(spec, tag)
+
+
+def _unknown_tag(spec: BackboneSpec, tag: str) -> WeightsError:
+    tags = [each.tag for each in spec.weights if each.tag]
+    near = close_matches(tag, tags)
+    hint = f" Did you mean {', '.join(near)}?" if near else ""
+    known = f"it has {', '.join(tags)}, or random, or a file" if tags else "give random or the path of a file"
+    return WeightsError(f"{spec.name} has no weights '{tag}'.{hint}", help=known)
+
+
+def _looks_like_revision(text: str) -> bool:
+    return os.sep not in text and not text.endswith((".safetensors", ".pt", ".pth", ".bin"))
+
+
+def _existing_path(text: str) -> bool:
+    """Whether the text, or what follows a source prefix, is a file or folder."""
+    for candidate in (text, text.partition("/")[2]):
+        if candidate and (candidate.startswith((".", "~", os.sep)) or os.sep in candidate):
+            try:
+                if Path(candidate).expanduser().exists():
+                    return True
+            except OSError:
+                return False
+    return False
+
+
+def order_of(sources: Iterable[str]) -> list[str]:
+    """Sources in the order in which a bare name is looked up."""
+    found = set(sources)
+    return [s for s in SOURCE_ORDER if s in found] + sorted(found - set(SOURCE_ORDER))

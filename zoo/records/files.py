@@ -1,0 +1,84 @@
+"""Files that are whole or absent: written under another name, flushed, renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from zoo.errors import ZooError
+
+
+@contextlib.contextmanager
+def published(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its place when the block ends well; a file or a folder.
+
+    Raises:
+        ZooError: the disk is full; what stood at `path` is kept.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.parent / f".tmp-{path.name}-{uuid.uuid4().hex[:8]}"
+    try:
+        yield temporary
+        _flush(temporary)
+        if path.is_dir() and temporary.is_dir():
+            shutil.rmtree(path)
+        temporary.replace(path)
+        _flush_folder(path.parent)
+    except OSError as error:
+        _remove(temporary)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise ZooError(
+                f"the disk of {path} is full; what was there before is kept",
+                help="free some space and go on with --resume, or choose another folder with --out",
+            ) from error
+        raise
+    except BaseException:
+        _remove(temporary)
+        raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Plain JSON, published at once."""
+    with published(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def sha256_of(path: Path) -> str:
+    """Hex digest of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _flush(path: Path) -> None:
+    mask = os.umask(0)
+    os.umask(mask)
+    for each in path.rglob("*") if path.is_dir() else [path]:
+        if each.is_file():
+            # safetensors writes files that only their owner may read; a team shares its runs.
+            each.chmod(0o666 & ~mask)
+            with each.open("rb") as file:
+                os.fsync(file.fileno())
+
+
+def _flush_folder(path: Path) -> None:
+    with contextlib.suppress(OSError):  # not every system opens folders
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

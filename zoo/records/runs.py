@@ -1,0 +1,180 @@
+"""Run folders: everything needed to read, resume, repeat or deploy a run."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from zoo.errors import UsageError
+from zoo.records.files import published, write_json
+
+LAST = "last"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """One run on disk."""
+
+    path: Path
+
+    @classmethod
+    def create(
+        cls,
+        root: Path,
+        name: str | None,
+        *,
+        overwrite: bool = False,
+        backbone: str,
+        strategy: str,
+        fingerprint: str = "",
+    ) -> Self:
+        """A new folder under `root`, marked as running; `last` points to it.
+
+        Raises:
+            UsageError: a run of that name exists, or the name leaves the root.
+        """
+        now = datetime.datetime.now()
+        made = f"{now:%Y%m%d-%H%M%S}-{slug(backbone)}-{slug(strategy)}-{fingerprint[:4]}{uuid.uuid4().hex[:4]}"
+        path = root / (made if name is None else _checked(name))
+        if path.exists():
+            if not overwrite:
+                raise UsageError(
+                    f"a run named '{path.name}' exists in {root}",
+                    help=f"go on with --resume {path}, replace it with --overwrite, or choose another --name",
+                )
+            shutil.rmtree(path)
+        path.mkdir(parents=True)
+        run = cls(path)
+        run.write_json(
+            "run.json",
+            {
+                "status": "running",
+                "pid": os.getpid(),
+                "argv": sys.argv,
+                "started": now.astimezone().isoformat(timespec="seconds"),
+                "backbone": backbone,
+                "strategy": strategy,
+            },
+        )
+        run.write_json("env.json", environment())
+        _point_last(root, path)
+        return run
+
+    @classmethod
+    def open(cls, run: str | Path, *, root: Path = Path("runs")) -> Self:
+        """An existing run, by its path, its name under `root`, or "last".
+
+        Raises:
+            UsageError: there is none.
+        """
+        for candidate in (Path(run), root / run):
+            path = _follow(candidate)
+            if (path / "run.json").is_file():
+                return cls(path)
+        raise UsageError(f"there is no run at {run}", help="`zoo runs` lists them, newest first")
+
+    def log(self, record: Mapping[str, Any]) -> None:
+        """Append one line to `metrics.jsonl`."""
+        stamp = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+        line = json.dumps({"time": stamp, **record}, ensure_ascii=False, allow_nan=False)
+        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+    def finish(self, status: str, **more: Any) -> None:
+        """Write down how the run ended."""
+        ended = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+        self.write_json("run.json", {**self.read_json("run.json"), "status": status, "ended": ended, **more})
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """One of the run's JSON files; empty if it is not there."""
+        try:
+            value: dict[str, Any] = json.loads((self.path / name).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        return value
+
+    def write_json(self, name: str, value: Any) -> None:
+        """One of the run's JSON files, whole or not at all."""
+        write_json(self.path / name, value)
+
+    def write_text(self, name: str, text: str) -> None:
+        """One of the run's text files, whole or not at all."""
+        with published(self.path / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+
+def list_runs(root: Path) -> list[RunFolder]:
+    """Every run under `root`, newest first."""
+    found = [RunFolder(p) for p in root.glob("*") if not p.is_symlink() and (p / "run.json").is_file()]
+    return sorted(found, key=lambda run: str(run.read_json("run.json").get("started", "")), reverse=True)
+
+
+def slug(text: str) -> str:
+    """Letters, digits, dots and dashes; at most 48 of them."""
+    parts = [part.rpartition("/")[2] if part.count("/") > 1 else part for part in text.split("+")]
+    cleaned = re.sub(r"[^\w.-]+", "-", "+".join(parts).replace("+", "-")).strip("-.")
+    return cleaned[:48].strip("-.") or "run"
+
+
+def environment() -> dict[str, Any]:
+    """Versions, machine and settings that decide the result; never a token."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    packages = {}
+    for name in ("zoo", "torch", "torchvision", "transformers", "open-clip-torch", "timm", "accelerate", "numpy"):
+        with contextlib.suppress(PackageNotFoundError):
+            packages[name] = version(name)
+    settings = ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "HF_HUB_OFFLINE", "ZOO_PLUGINS", "ZOO_DISABLE")
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": packages,
+        "environment": {name: os.environ[name] for name in settings if name in os.environ},
+        "git": _git_state(),
+    }
+
+
+def _git_state() -> dict[str, Any] | None:
+    try:
+        done = [
+            subprocess.run(["git", *args], capture_output=True, text=True, timeout=5, check=True).stdout.strip()
+            for args in (("rev-parse", "HEAD"), ("status", "--porcelain"))
+        ]
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return {"commit": done[0], "dirty": bool(done[1])}
+
+
+def _checked(name: str) -> str:
+    if name != Path(name).name or name in ("", ".", "..", LAST) or name.startswith("."):
+        raise UsageError(f"'{name}' is no name for a run", help="give a plain name without slashes; --out sets the folder")
+    return name
+
+
+def _point_last(root: Path, path: Path) -> None:
+    link = root / LAST
+    temporary = root / f".last-{uuid.uuid4().hex[:8]}"
+    try:
+        temporary.symlink_to(path.name)
+        temporary.replace(link)
+    except OSError:  # a file system without links
+        temporary.unlink(missing_ok=True)
+        link.write_text(path.name + "\n", encoding="utf-8")
+
+
+def _follow(path: Path) -> Path:
+    if path.name == LAST and path.is_file():
+        return path.parent / path.read_text(encoding="utf-8").strip()
+    return path.resolve() if path.is_symlink() else path
