@@ -125,9 +125,7 @@ class Catalog:
         tables = {kind: self._added(kind, getattr(offer, kind), plugin, owners) for kind in _KINDS}
         return type(self)(**tables, owners=MappingProxyType(owners), managers={**self.managers, plugin: manager})
 
-    def _added(
-        self, kind: str, specs: Iterable[S], plugin: str, owners: dict[str, str]
-    ) -> Mapping[str, S]:
+    def _added(self, kind: str, specs: Iterable[S], plugin: str, owners: dict[str, str]) -> Mapping[str, S]:
         table: dict[str, S] = dict(getattr(self, kind))
         for spec in specs:
             key = f"{kind}:{spec.name.casefold()}"

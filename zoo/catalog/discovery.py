@@ -158,7 +158,8 @@ def _load(entry: EntryPoint) -> _Loaded:
         raise PluginError(f"it was built for plugin API {api}, this zoo has {API_VERSION}; {newer}")
     misspelt = [
         f"{name} (did you mean {', '.join(near)}?)"
-        for name in vars(plugin) if hasattr(plugin, "__dict__")
+        for name in vars(plugin)
+        if hasattr(plugin, "__dict__")
         if name.startswith("zoo_") and name not in _HOOKS and callable(getattr(plugin, name))
         if (near := close_matches(name, _HOOKS))
     ]

@@ -53,7 +53,7 @@ def hub_folder(
     """
     import huggingface_hub as hub
 
-    kept = dict(repo_id=repo, revision=revision, allow_patterns=list(patterns) if patterns else None)
+    kept = {"repo_id": repo, "revision": revision, "allow_patterns": list(patterns) if patterns else None}
     try:
         found = Path(hub.snapshot_download(**kept, local_files_only=True))  # type: ignore[arg-type]
     except Exception:  # noqa: BLE001  (whatever the cache lacks, the hub may have)
@@ -147,7 +147,8 @@ def _from_url(weights: WeightsSpec, *, offline: bool) -> Path:
         wrong = f"{path.name} is not in {folder}"
     if is_offline(offline):
         raise WeightsError(
-            f"{wrong}, and zoo is offline", help=f"fetch {weights.origin} on a connected machine and put it into {folder}"
+            f"{wrong}, and zoo is offline",
+            help=f"fetch {weights.origin} on a connected machine and put it into {folder}",
         )
     parts = urlparse(weights.origin)
     if not _answers(f"{parts.scheme}://{parts.netloc}"):
@@ -159,7 +160,9 @@ def _from_url(weights: WeightsSpec, *, offline: bool) -> Path:
     try:
         torch.hub.download_url_to_file(weights.origin, str(path), hash_prefix=weights.sha256, progress=True)
     except (OSError, RuntimeError) as error:
-        raise WeightsError(f"{weights.origin} was not fetched: {error}", help="try again, or fetch it by hand") from error
+        raise WeightsError(
+            f"{weights.origin} was not fetched: {error}", help="try again, or fetch it by hand"
+        ) from error
     return path
 
 

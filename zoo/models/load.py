@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from zoo.catalog.catalog import Catalog
 from zoo.catalog.discovery import default_catalog
+from zoo.catalog.factories import import_factory
 from zoo.catalog.names import Selection
 from zoo.catalog.spec import BackboneSpec, LoadRequest, Modality
 from zoo.errors import PluginError, UsageError
@@ -77,22 +75,6 @@ def build_request(request: LoadRequest, *, seed: int = 0) -> Backbone:
 def rebuild(spec: BackboneSpec, towers: tuple[Modality, ...], assets: Path | None) -> Backbone:
     """The architecture of a finished run, blank: its state is loaded by the caller."""
     return build_request(LoadRequest(spec, None, towers, offline=True, assets=assets))
-
-
-def import_factory(path: str, of: str) -> Callable[..., Any]:
-    """What `module:attribute` names.
-
-    Raises:
-        PluginError: it cannot be imported.
-    """
-    module, _, attribute = path.partition(":")
-    try:
-        return getattr(importlib.import_module(module), attribute)  # type: ignore[no-any-return]
-    except (ImportError, AttributeError) as error:
-        raise PluginError(
-            f"the factory '{path}' of {of} cannot be imported: {error}",
-            help="`zoo plugins` shows which package it comes from; re-install that one",
-        ) from error
 
 
 def check_serves(backbone: Backbone, modalities: tuple[Modality, ...]) -> None:

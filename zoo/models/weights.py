@@ -39,7 +39,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise WeightsError(
             f"{path} was not loaded: {_first_line(error)}",
             details=["only plain tensors are read from pickles, since anything else can run code"],
-            help="convert it where you trust it:  safetensors.torch.save_file(torch.load(path)['state_dict'], 'w.safetensors')",
+            help="convert it where you trust it: safetensors.torch.save_file(torch.load(path), 'weights.safetensors')",
         ) from error
     return _tensors(value, path)
 
@@ -106,7 +106,12 @@ def _without_prefix(state: dict[str, Tensor], own: Mapping[str, Tensor]) -> dict
 
 
 def _in_folder(folder: Path) -> Path:
-    for name in ("model.safetensors", "open_clip_model.safetensors", "pytorch_model.bin", "open_clip_pytorch_model.bin"):
+    for name in (
+        "model.safetensors",
+        "open_clip_model.safetensors",
+        "pytorch_model.bin",
+        "open_clip_pytorch_model.bin",
+    ):
         if (folder / name).is_file():
             return folder / name
     found = sorted([*folder.glob("*.safetensors"), *folder.glob("*.bin"), *folder.glob("*.pth"), *folder.glob("*.pt")])
@@ -123,9 +128,13 @@ def _sniff(path: Path) -> None:
     if not head:
         raise WeightsError(f"{path} is empty", help="fetch it again")
     if head.startswith(b"version https://git-lfs"):
-        raise WeightsError(f"{path} is a git-lfs pointer, not the weights", help="run  git lfs pull  where it came from")
+        raise WeightsError(
+            f"{path} is a git-lfs pointer, not the weights", help="run  git lfs pull  where it came from"
+        )
     if head.lstrip()[:15].lower().startswith((b"<!doctype", b"<html", b"<?xml")):
-        raise WeightsError(f"{path} is an HTML page, not weights", help="fetch it again; the download was an error page")
+        raise WeightsError(
+            f"{path} is an HTML page, not weights", help="fetch it again; the download was an error page"
+        )
 
 
 def _is_pickle(path: Path) -> bool:

@@ -25,9 +25,7 @@ class Checkpoint:
     """Newer ones that did not verify, with the reason."""
 
 
-def publish(
-    folder: Path, step: int, write: Callable[[Path], None], state: Mapping[str, Any], *, keep: int = 2
-) -> Path:
+def publish(folder: Path, step: int, write: Callable[[Path], None], state: Mapping[str, Any], *, keep: int = 2) -> Path:
     """Write `step-NNNNNN/` with a manifest of sha256 sums by one rename; older ones beyond `keep` go.
 
     Args:

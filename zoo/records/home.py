@@ -28,7 +28,7 @@ def cache_home() -> Path:
         reason = error.strerror or str(error)
     fallback = Path(tempfile.mkdtemp(prefix="zoo-cache-"))
     warnings.warn(
-        f"the cache folder {home} cannot be used ({reason}); {fallback} is used for this run. Set ZOO_HOME to choose one",
+        f"the cache folder {home} cannot be used ({reason}); {fallback} serves for now. Set ZOO_HOME to choose one",
         stacklevel=2,
     )
     return fallback

@@ -159,7 +159,9 @@ def _git_state() -> dict[str, Any] | None:
 
 def _checked(name: str) -> str:
     if name != Path(name).name or name in ("", ".", "..", LAST) or name.startswith("."):
-        raise UsageError(f"'{name}' is no name for a run", help="give a plain name without slashes; --out sets the folder")
+        raise UsageError(
+            f"'{name}' is no name for a run", help="give a plain name without slashes; --out sets the folder"
+        )
     return name
 
 

@@ -33,6 +33,7 @@ from zoo.transfer.probe import solve
 from zoo.transfer.strategies import Phase, StageRow, strategy_named
 from zoo.transfer.tasks import TargetScale, loss_for
 from zoo.transfer.trained import HeadOptions, Trained, predict_outputs, save_trained, set_pooling
+from zoo.verbs.check import without_bad_images
 from zoo.verbs.config import RunConfig
 from zoo.verbs.extract import extract
 from zoo.verbs.run import Event, Interrupted, RunPlan, Watch, json_safe
@@ -94,6 +95,10 @@ class Session:
             parts = [_build(each, data, config) for each in selections]
             backbone = parts[0] if len(parts) == 1 else fuse(*parts)
         check_serves(backbone, data.modalities)
+        images = sum(len(examples) for examples in data.splits.values())
+        data = without_bad_images(
+            data, config.read, progress=lambda done: watch(Event(doing="checking", done=done, total=images))
+        )
         data = _only(data, backbone)
         texts = data.splits["train"].inputs.get("text")
         if texts and isinstance(texts[0], tuple) and not isinstance(backbone, Paired):

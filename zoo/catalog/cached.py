@@ -1,0 +1,33 @@
+"""Whether weights are on this machine already, looked up without torch or the network."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from urllib.parse import urlparse
+
+from zoo.catalog.spec import WeightsSpec
+
+
+def is_cached(weights: WeightsSpec) -> bool:
+    """Whether these weights can be loaded without the network."""
+    kind, _, rest = weights.origin.partition(":")
+    if kind in ("package", "file", "local"):
+        return True
+    if kind in ("https", "http"):
+        return (_torch_home() / "hub" / "checkpoints" / Path(urlparse(weights.origin).path).name).is_file()
+    if kind == "hub":
+        repo = rest.partition(":")[0]
+        snapshots = _hub_cache() / f"models--{repo.replace('/', '--')}" / "snapshots"
+        return snapshots.is_dir() and any(True for _ in snapshots.iterdir())
+    return False
+
+
+def _torch_home() -> Path:
+    default = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "torch"
+    return Path(os.environ.get("TORCH_HOME", default)).expanduser()
+
+
+def _hub_cache() -> Path:
+    home = Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser()
+    return Path(os.environ.get("HF_HUB_CACHE", home / "hub")).expanduser()

@@ -1,0 +1,56 @@
+"""`zoo evaluate`: how good a run is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from zoo.cli import console
+
+if TYPE_CHECKING:
+    from zoo.verbs.evaluate import Evaluation
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("evaluate", help="Measure a run, with intervals and per class: zoo evaluate runs/last")(evaluate)
+
+
+def evaluate(
+    run: Annotated[str, typer.Argument(help="A run's folder, its name, or last.")],
+    data: Annotated[str | None, typer.Argument(help="Other data; the run's own held-out rows if not given.")] = None,
+    split: Annotated[str | None, typer.Option(help="test if there is one, else val.")] = None,
+    batch_size: Annotated[int, typer.Option(help="Rows at once.")] = 32,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
+    out: Annotated[str, typer.Option("--out", "-o", help="Where runs lie.")] = "runs",
+    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Parse, call the verb, render."""
+    from zoo.verbs.evaluate import evaluate as verb
+
+    with console.counting("measuring") as progress:
+        result = verb(run, data, split=split, root=out, device=device, batch_size=batch_size, progress=progress)
+    if json:
+        return console.print_json(result.to_json())
+    return show(result)
+
+
+def show(result: Evaluation) -> None:
+    """Metrics, classes and confusion as text."""
+    console.print_text(f"{result.data}, {result.split}: {result.rows:,} rows, {result.task.kind}")
+    for name, value in result.metrics.items():
+        between = result.intervals.get(name)
+        interval = f"  [{between[0]:.3f}, {between[1]:.3f}]" if between else ""
+        console.print_text(f"  {name:<18} {'n/a' if value is None else f'{value:.4f}'}{interval}")
+    if result.per_class:
+        console.print_text("")
+        rows = [
+            [r.name, f"{r.precision:.3f}", f"{r.recall:.3f}", f"{r.f1:.3f}", str(r.support)] for r in result.per_class
+        ]
+        console.print_table(["class", "precision", "recall", "f1", "rows"], rows)
+    if result.confusion is not None and len(result.confusion) <= 12:
+        console.print_text("\nconfusion (true class down, predicted class across)")
+        names = [name[:10] for name in result.task.classes]
+        table = [[name, *map(str, row)] for name, row in zip(names, result.confusion, strict=True)]
+        console.print_table(["", *names], table)

@@ -1,0 +1,140 @@
+"""`zoo extract`: features to a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from zoo.cli import console
+from zoo.errors import UsageError
+
+if TYPE_CHECKING:
+    from zoo.verbs.extract import FeatureSet
+
+FORMATS = (".safetensors", ".parquet", ".npy")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("extract", help="Write features to a file: zoo extract resnet18 photos/ -o features.safetensors")(
+        extract
+    )
+
+
+def extract(
+    backbone: Annotated[str, typer.Argument(help="Such as torchvision/resnet18.")],
+    data: Annotated[str, typer.Argument(help="A folder, a table, or a name such as sklearn:digits.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help=f"A file ending in {', '.join(FORMATS)}.")],
+    level: Annotated[str, typer.Option(help="pooled, tokens, or the name of a stage.")] = "pooled",
+    pooling: Annotated[str | None, typer.Option(help="native, cls, mean, max or last.")] = None,
+    split: Annotated[str | None, typer.Option(help="Only this split.")] = None,
+    weights: Annotated[str | None, typer.Option(help="A tag, random, or the path of a file.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Rows at once.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
+    image_col: Annotated[str | None, typer.Option(help="Column of images.")] = None,
+    text_col: Annotated[str | None, typer.Option(help="Column of texts.")] = None,
+    label_col: Annotated[str | None, typer.Option(help="Column of labels.")] = None,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Compute anew and keep nothing.")] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Never touch the network.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print a summary as JSON.")] = False,
+) -> None:
+    """Parse, call the verb, write, render."""
+    if output.suffix not in FORMATS:
+        raise UsageError(f"'{output}' has no known ending", help=f"use one of {', '.join(FORMATS)}")
+    if output.exists() and not overwrite:
+        raise UsageError(f"{output} exists", help="add --overwrite, or choose another name")
+    from zoo.data.types import ReadOptions
+    from zoo.verbs.extract import extract as verb
+
+    read = ReadOptions(
+        image=image_col,
+        text=None if text_col is None else tuple(text_col.split(",")),
+        label=None if label_col is None else tuple(label_col.split(",")),
+    )
+    with console.counting("extracting") as progress:
+        found = verb(
+            backbone,
+            data,
+            split=split,
+            level=level,
+            pooling=pooling,
+            batch_size=batch_size,
+            device=device,
+            cache=not no_cache,
+            weights=weights,
+            read=read,
+            offline=offline,
+            progress=progress,
+            say=console.note,
+        )
+    write(found, output)
+    summary = {
+        "output": str(output),
+        "backbone": found.backbone,
+        "level": found.level,
+        "shape": list(found.features.shape),
+        "cached": found.cached,
+        "key": found.key,
+    }
+    if json:
+        return console.print_json(summary)
+    shape = " x ".join(map(str, found.features.shape))
+    return console.print_text(
+        f"wrote {output}  {shape} float32 of {found.backbone}{' (cached)' if found.cached else ''}"
+    )
+
+
+def write(found: FeatureSet, output: Path) -> None:
+    """The features with ids, names, splits and targets beside them."""
+    import json as text
+
+    import numpy as np
+
+    from zoo.records.files import published
+
+    classes = list(found.task.classes) if found.task else []
+    about: dict[str, Any] = {
+        "backbone": found.backbone,
+        "level": found.level,
+        "classes": classes,
+        "ids": found.ids,
+        "names": found.names,
+        "splits": found.splits,
+    }
+    with published(output) as temporary:
+        if output.suffix == ".npy":
+            with temporary.open("wb") as file:
+                np.save(file, found.features)
+        elif output.suffix == ".safetensors":
+            from safetensors.numpy import save_file
+
+            arrays = {"features": np.ascontiguousarray(found.features)}
+            arrays |= {"mask": found.mask.astype(np.uint8)} if found.mask is not None else {}
+            arrays |= {"targets": np.ascontiguousarray(found.targets)} if found.targets is not None else {}
+            save_file(arrays, temporary, metadata={key: text.dumps(value) for key, value in about.items()})
+        else:
+            _write_parquet(found, temporary)
+    if output.suffix == ".npy":
+        beside = output.with_suffix(".json")
+        with published(beside) as temporary:
+            targets = None if found.targets is None else found.targets.tolist()
+            temporary.write_text(text.dumps({**about, "targets": targets}), encoding="utf-8")
+
+
+def _write_parquet(found: FeatureSet, path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns: dict[str, Any] = {
+        "id": list(found.ids),
+        "name": list(found.names),
+        "split": list(found.splits),
+        "features": found.features.reshape(len(found.features), -1).tolist(),
+    }
+    if found.targets is not None:
+        columns["target"] = found.targets.tolist()
+    table = pa.table(columns)
+    pq.write_table(table, path)

@@ -1,0 +1,96 @@
+"""`zoo info`: everything known of one backbone, without loading it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from zoo.cli import console
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("info", help="Show one backbone's card: zoo info torchvision/resnet50")(info)
+
+
+def info(
+    name: Annotated[str, typer.Argument(help="Such as timm/resnet18.a1_in1k.")],
+    json: Annotated[bool, typer.Option("--json", help="Print the card as JSON.")] = False,
+) -> None:
+    """Parse, look up, render."""
+    from zoo.catalog.discovery import discovered
+
+    found = discovered()
+    selections = found.catalog.select(name)
+    cards = [card(selection, found) for selection in selections]
+    if json:
+        return console.print_json(cards[0] if len(cards) == 1 else cards)
+    for each, selection in zip(cards, selections, strict=True):
+        for note in selection.notes:
+            console.note(f"note: {note}")
+        _show(each)
+    return None
+
+
+def card(selection: Any, found: Any) -> dict[str, Any]:
+    """The stable keys of `--json`."""
+    from zoo.catalog.cached import is_cached
+    from zoo.catalog.serial import weights_to_json
+
+    spec, weights = selection.spec, selection.weights
+    plugin = found.catalog.owners_of(spec)
+    report = next((r for r in found.reports if r.name == plugin), None)
+    from dataclasses import asdict
+
+    return {
+        "name": selection.name,
+        "source": spec.source,
+        "architecture": spec.architecture,
+        "family": spec.family,
+        "modalities": list(spec.modalities),
+        "params": spec.params,
+        "dim": spec.dim,
+        "image_size": spec.image_size,
+        "context_length": spec.context_length,
+        "stages": list(spec.stages) if spec.stages is not None else None,
+        "space": spec.space,
+        "paper": spec.paper,
+        "weights": weights_to_json(weights) if weights else None,
+        "cached": is_cached(weights) if weights else True,
+        "all_weights": [each.tag for each in spec.weights],
+        "preprocess": {m: asdict(value) for m, value in spec.preprocess_for(weights).items()},
+        "plugin": plugin,
+        "distribution": f"{report.distribution} {report.version}" if report else None,
+    }
+
+
+def _show(card: dict[str, Any]) -> None:
+    weights = card["weights"] or {}
+    stages = card["stages"]
+    lines = [
+        ("backbone", card["name"]),
+        ("takes", " and ".join(card["modalities"]) + _sizes(card)),
+        ("gives", f"{card['dim'] or 'an unknown number of'} features"),
+        ("size", f"{console.human_count(card['params'])} parameters"),
+        ("stages", f"{len(stages)}: {', '.join(stages)}" if stages else "known once loaded"),
+        ("weights", f"{weights['origin']}{' (cached)' if card['cached'] else ''}" if weights else "random"),
+        ("pinned", weights.get("revision") or weights.get("sha256") or "no"),
+        ("licence", weights.get("licence") or "unknown"),
+        ("trained on", weights.get("trained_on") or "unknown"),
+        ("published", ", ".join(f"{k} {v:g}" for k, v in (weights.get("metrics") or {}).items()) or "nothing"),
+        ("others", ", ".join(card["all_weights"][:12]) + (" ..." if len(card["all_weights"]) > 12 else "")),
+        ("paper", card["paper"]),
+        ("plugin", f"{card['plugin']} ({card['distribution']})" if card["plugin"] else "resolved by name"),
+    ]
+    for modality, value in card["preprocess"].items():
+        lines.append((f"{modality} in", ", ".join(f"{k}={v}" for k, v in value.items())))
+    for title, text in lines:
+        if text:
+            console.print_text(f"{title:<11} {text}")
+
+
+def _sizes(card: dict[str, Any]) -> str:
+    parts = [f"{card['image_size']} px"] if card["image_size"] else []
+    parts += [f"{card['context_length']} tokens"] if card["context_length"] else []
+    return f" ({', '.join(parts)})" if parts else ""

@@ -1,0 +1,118 @@
+"""The `zoo` program: environment first, then Typer, then one verb."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+ENVIRONMENT = {
+    # Threads that spin while they wait make small models many times slower on a busy machine.
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "TRANSFORMERS_VERBOSITY": "error",
+}
+
+
+def prepare_environment() -> None:
+    """Settings that must stand before torch is imported; the user's own are kept."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    if "OMP_NUM_THREADS" not in os.environ:
+        try:
+            cores = len(os.sched_getaffinity(0))
+        except AttributeError:  # not on this system
+            cores = os.cpu_count() or 1
+        # One core is left to decode images and to the rest of the machine.
+        os.environ["OMP_NUM_THREADS"] = str(max(cores - 1, 1) if cores > 2 else cores)
+
+
+def make_app() -> typer.Typer:
+    """The program with every command."""
+    from zoo.cli import check, doctor, evaluate, extract, finetune, info, listing, plan, plugins, predict, runs
+
+    app = typer.Typer(
+        name="zoo",
+        help="One interface to every pretrained backbone: zoo finetune torchvision/resnet18 photos/",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_globals)
+    for module in (listing, info, plan, check, extract, finetune, evaluate, predict, runs, plugins, doctor):
+        module.register(app)
+    return app
+
+
+def run() -> None:
+    """Entry point of the console script; turns errors into one message and an exit code."""
+    prepare_environment()
+    if "--no-plugins" in sys.argv:
+        os.environ["ZOO_PLUGINS"] = ""
+    from zoo.cli import console
+    from zoo.errors import ZooError
+
+    try:
+        _add_plugin_commands(app := make_app())
+        app()
+    except ZooError as error:
+        if _debug():
+            raise
+        console.print_error(error)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        console.note("interrupted")
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader went away, as in `zoo list | head`; nothing is wrong.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except Exception as error:
+        if _debug():
+            raise
+        console.note(f"error[bug]: {type(error).__name__}: {error}")
+        console.note("help: this is a fault of zoo or of a plugin; run again with --debug and report what it prints")
+        sys.exit(1)
+
+
+def _globals(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.", is_eager=True)] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    no_plugins: Annotated[bool, typer.Option("--no-plugins", help="Load no installed plugin.")] = False,
+) -> None:
+    if version:
+        from zoo import __version__
+        from zoo.cli import console
+
+        console.print_text(f"zoo {__version__}")
+        raise typer.Exit
+    if debug:
+        os.environ["ZOO_DEBUG"] = "1"
+
+
+def _debug() -> bool:
+    return os.environ.get("ZOO_DEBUG", "") not in ("", "0")
+
+
+def _add_plugin_commands(app: typer.Typer) -> None:
+    """Commands of plugins; only looked for where the first word is no command of ours, so that ours start fast."""
+    words = [word for word in sys.argv[1:] if not word.startswith("-")]
+    known = {command.name for command in app.registered_commands} | {g.name for g in app.registered_groups}
+    if not words or words[0] in known:
+        return
+    from zoo.catalog.discovery import default_catalog
+    from zoo.cli import console
+
+    for name, manager in default_catalog().managers.items():
+        try:
+            manager.hook.zoo_commands(app=app)
+        except Exception as error:  # noqa: BLE001  (a plugin's fault costs a line, not the program)
+            console.note(f"warning: the commands of plugin '{name}' are left out: {error}")
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,56 @@
+"""`zoo predict`: one JSON line an input."""
+
+from __future__ import annotations
+
+import json as text
+import sys
+from collections.abc import Iterator
+from typing import Annotated
+
+import typer
+
+from zoo.cli import console
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("predict", help="Predict files, folders, tables or lines of text: zoo predict runs/last photos/new/")(
+        predict
+    )
+
+
+def predict(
+    run: Annotated[str, typer.Argument(help="A run's folder, its name, or last.")],
+    inputs: Annotated[
+        list[str], typer.Argument(help="Files, folders, tables, texts; - reads lines from standard input.")
+    ],
+    top: Annotated[int, typer.Option(help="Probabilities shown for each input.")] = 3,
+    batch_size: Annotated[int, typer.Option(help="Rows at once.")] = 32,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
+    out: Annotated[str, typer.Option("--out", "-o", help="Where runs lie.")] = "runs",
+    image_col: Annotated[str | None, typer.Option(help="Column of images in a table.")] = None,
+    text_col: Annotated[str | None, typer.Option(help="Column of texts in a table; a,b for pairs.")] = None,
+) -> None:
+    """Parse, call the verb, print each prediction as it comes; exit code 3 if any input was bad."""
+    from zoo.data.types import ReadOptions
+    from zoo.verbs.predict import predict as verb
+
+    read = ReadOptions(image=image_col, text=None if text_col is None else tuple(text_col.split(",")))
+    bad = 0
+    with console.counting("predicting") as progress:
+        for each in verb(
+            run, _lines(inputs), root=out, device=device, batch_size=batch_size, top=top, read=read, progress=progress
+        ):
+            bad += each.error is not None
+            console.print_text(text.dumps(each.to_json(), ensure_ascii=False))
+    if bad:
+        console.note(f"{bad} inputs could not be read; their lines hold an error")
+        raise typer.Exit(3)
+
+
+def _lines(inputs: list[str]) -> Iterator[str]:
+    for each in inputs:
+        if each == "-":
+            yield from (line.rstrip("\n") for line in sys.stdin)
+        else:
+            yield each

@@ -1,0 +1,60 @@
+"""`zoo runs`: what was run, newest first."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from zoo.cli import console
+from zoo.errors import UsageError
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("runs", help="List runs, newest first, show one, or remove one: zoo runs show last")(runs)
+
+
+def runs(
+    action: Annotated[str | None, typer.Argument(help="show or rm; nothing lists them.")] = None,
+    run: Annotated[str | None, typer.Argument(help="A run's name or folder, or last.")] = None,
+    out: Annotated[str, typer.Option("--out", "-o", help="Where runs lie.")] = "runs",
+    json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:
+    """Parse, call the verb, render."""
+    from zoo.verbs.runs import open_run
+    from zoo.verbs.runs import runs as list_them
+
+    if action is None:
+        found = list_them(out)
+        if json:
+            return console.print_json([summary.to_json() for summary in found])
+        if not found:
+            return console.note(f"no runs in {out}; `zoo finetune` makes one")
+        rows = [[s.path.name, s.status, s.split or "-", s.shown, s.started] for s in found]
+        return console.print_table(["run", "status", "split", "result", "started"], rows)
+    if action not in ("show", "rm") or run is None:
+        raise UsageError(f"'zoo runs {action}' needs more", help="zoo runs, zoo runs show RUN, or zoo runs rm RUN")
+    folder = open_run(run, root=out)
+    if action == "show":
+        return _show(folder.path, folder.read_json("run.json"), json)
+    if Path(out).resolve() not in folder.path.resolve().parents:
+        raise UsageError(f"{folder.path} is not in {out}, so it is not removed", help="name the right --out")
+    shutil.rmtree(folder.path)
+    last = Path(out) / "last"
+    if last.is_symlink() and not last.exists():
+        last.unlink()
+    return console.note(f"removed {folder.path}")
+
+
+def _show(path: Path, record: dict[str, Any], json: bool) -> None:
+    if json:
+        return console.print_json({"path": str(path), **record})
+    for key, value in record.items():
+        if key != "result":
+            console.print_text(f"{key:<11} {value}")
+    for name, value in (record.get("result") or {}).get("metrics", {}).items():
+        console.print_text(f"{name:<20} {value if value is None else f'{value:.4f}'}")
+    return None

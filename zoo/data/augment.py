@@ -1,0 +1,101 @@
+"""Random changes to training images, drawn anew for each row and epoch, the same after a resume."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from zoo.errors import UnknownNameError
+
+
+@dataclass(frozen=True)
+class Augment:
+    """How much a training image may change."""
+
+    flip: float = 0.0
+    """Probability of a horizontal flip."""
+    crop: tuple[float, float] | None = None
+    """Share of the area kept by a random crop, smallest and largest; None: the evaluation crop."""
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    """Width by height of the random crop."""
+    rotation: float = 0.0
+    """Largest angle in degrees, either way."""
+    colour: float = 0.0
+    """Largest relative change of brightness, contrast and saturation."""
+
+
+RECIPES = {
+    "none": Augment(),
+    "light": Augment(flip=0.5, crop=(0.5, 1.0)),
+    "strong": Augment(flip=0.5, crop=(0.2, 1.0), rotation=15.0, colour=0.3),
+}
+
+
+def recipe(name: str) -> Augment:
+    """The recipe of this name: none, light or strong.
+
+    Raises:
+        UnknownNameError: no such recipe.
+    """
+    if name not in RECIPES:
+        raise UnknownNameError("augmentation", name, RECIPES, help=f"use {', '.join(RECIPES)}")
+    return RECIPES[name]
+
+
+@dataclass(frozen=True)
+class Draw:
+    """The chance of one row in one epoch."""
+
+    augment: Augment
+    seed: int
+    epoch: int
+    row: int
+
+    def generator(self) -> np.random.Generator:
+        """A generator of its own, so that neither workers nor a resume change what is drawn."""
+        return np.random.default_rng((self.seed, self.epoch, self.row))
+
+    @property
+    def changes(self) -> bool:
+        """Whether anything is random at all."""
+        return self.augment != RECIPES["none"]
+
+
+def crop_box(
+    size: tuple[int, int], augment: Augment, rng: np.random.Generator
+) -> tuple[float, float, float, float] | None:
+    """Left, upper, right, lower of a random crop of an image of (W, H); None: the evaluation crop.
+
+    Random area and aspect as in Szegedy et al. 2014, https://arxiv.org/abs/1409.4842, section 6.
+    """
+    if augment.crop is None:
+        return None
+    width, height = size
+    for _ in range(10):
+        area = width * height * rng.uniform(*augment.crop)
+        aspect = math.exp(rng.uniform(math.log(augment.ratio[0]), math.log(augment.ratio[1])))
+        w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if 0 < w <= width and 0 < h <= height:
+            left, upper = int(rng.integers(0, width - w + 1)), int(rng.integers(0, height - h + 1))
+            return left, upper, left + w, upper + h
+    side = min(width, height)
+    left, upper = (width - side) // 2, (height - side) // 2
+    return left, upper, left + side, upper + side
+
+
+def jitter(image: Any, augment: Augment, rng: np.random.Generator) -> Any:
+    """Flip, rotate and recolour a PIL image that already has its final size."""
+    from PIL import Image, ImageEnhance
+
+    if augment.flip and rng.random() < augment.flip:
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    if augment.rotation:
+        image = image.rotate(rng.uniform(-augment.rotation, augment.rotation), resample=Image.Resampling.BILINEAR)
+    if augment.colour:
+        enhancers = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)
+        for enhance in enhancers:
+            image = enhance(image).enhance(1 + rng.uniform(-augment.colour, augment.colour))
+    return image

@@ -1,0 +1,161 @@
+"""Examples to batches: decoded in threads, of like length, in an order that only (seed, epoch) decides."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from zoo.catalog.spec import Modality
+from zoo.data.augment import Augment, Draw
+from zoo.data.decode import decode
+from zoo.data.types import Examples, ImageRef
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from zoo.models.backbone import Processor
+
+CHUNK = 50
+"""Training batches that are sorted by length together: long enough for little padding, short enough for chance."""
+AHEAD = 4
+"""Batches prepared ahead."""
+
+
+@dataclass
+class Batch:
+    """Rows on their way to a model."""
+
+    inputs: dict[Modality, dict[str, Tensor]]
+    targets: Tensor | None
+    rows: Tensor
+    """(B,) index of each row in its `Examples`; stays on the CPU."""
+    processors: Mapping[Modality, Processor]
+    finished: bool = False
+
+    def to(self, device: torch.device) -> Batch:
+        """On the device, converted there to what a backbone takes."""
+        moved: dict[Modality, dict[str, Tensor]] = {
+            modality: {key: tensor.to(device, non_blocking=True) for key, tensor in tensors.items()}
+            for modality, tensors in self.inputs.items()
+        }
+        if not self.finished:
+            moved = {modality: self.processors[modality].finish(tensors) for modality, tensors in moved.items()}
+        targets = None if self.targets is None else self.targets.to(device, non_blocking=True)
+        return Batch(moved, targets, self.rows, self.processors, finished=True)
+
+
+class Loader:
+    """Batches of examples, every row exactly once an epoch.
+
+    Args:
+        examples: the rows.
+        processors: one for each modality that is wanted.
+        batch_size: rows a batch.
+        train: shuffle and augment.
+        seed: with the epoch it decides order and augmentation.
+        augment: of training images.
+        threads: that decode and transform.
+    """
+
+    def __init__(
+        self,
+        examples: Examples,
+        processors: Mapping[Modality, Processor],
+        *,
+        batch_size: int,
+        train: bool = False,
+        seed: int = 0,
+        augment: Augment | None = None,
+        threads: int = 2,
+    ) -> None:
+        self.examples = examples
+        self.processors = dict(processors)
+        self.batch_size = batch_size
+        self.train = train
+        self.seed = seed
+        self.augment = augment or Augment()
+        self.threads = max(threads, 1)
+        # Texts are turned into ids once: that tells their length, and later epochs need not do it again.
+        self.ready: dict[Modality, list[Any]] = {
+            modality: [processor(value) for value in examples.inputs[modality]]
+            for modality, processor in self.processors.items()
+            if modality == "text"
+        }
+        self.lengths = self._lengths()
+
+    def __len__(self) -> int:
+        return -(-len(self.examples) // self.batch_size)
+
+    @property
+    def padding(self) -> float:
+        """Positions computed for each real one, in evaluation order; 1 where nothing is padded."""
+        real = int(self.lengths.sum())
+        padded = sum(len(rows) * int(self.lengths[rows].max()) for rows in self.order(0))
+        return padded / real if real else 1.0
+
+    def order(self, epoch: int) -> list[np.ndarray[Any, np.dtype[np.int64]]]:
+        """The rows of each batch of this epoch."""
+        count = len(self.examples)
+        if not self.train:
+            rows = np.argsort(self.lengths, kind="stable")
+            return [rows[i : i + self.batch_size] for i in range(0, count, self.batch_size)]
+        rng = np.random.default_rng((self.seed, epoch))
+        rows = rng.permutation(count)
+        if (self.lengths == self.lengths[:1]).all():
+            return [rows[i : i + self.batch_size] for i in range(0, count, self.batch_size)]
+        batches = []
+        for start in range(0, count, CHUNK * self.batch_size):
+            chunk = rows[start : start + CHUNK * self.batch_size]
+            chunk = chunk[np.argsort(self.lengths[chunk], kind="stable")]
+            batches += [chunk[i : i + self.batch_size] for i in range(0, len(chunk), self.batch_size)]
+        return [batches[i] for i in rng.permutation(len(batches))]
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of one epoch, from the `start`-th on: a resumed epoch goes on where it stopped."""
+        order = self.order(number)[start:]
+        with ThreadPoolExecutor(self.threads, thread_name_prefix="zoo-loader") as pool:
+            pending: deque[Future[Batch]] = deque()
+            upcoming = iter(order)
+            try:
+                for rows in upcoming:
+                    pending.append(pool.submit(self._batch, rows, number))
+                    if len(pending) >= AHEAD:
+                        yield pending.popleft().result()
+                while pending:
+                    yield pending.popleft().result()
+            finally:
+                for future in pending:
+                    future.cancel()
+
+    def _batch(self, rows: np.ndarray[Any, np.dtype[np.int64]], epoch: int) -> Batch:
+        import torch
+
+        inputs: dict[Modality, dict[str, Tensor]] = {}
+        for modality, processor in self.processors.items():
+            if modality in self.ready:
+                values = [self.ready[modality][row] for row in rows]
+            else:
+                column = self.examples.inputs[modality]
+                values = [self._one(processor, column[row], epoch, int(row)) for row in rows]
+            inputs[modality] = processor.collate(values)
+        targets = None
+        if self.examples.targets is not None:
+            targets = torch.from_numpy(np.ascontiguousarray(self.examples.targets[rows]))
+        return Batch(inputs, targets, torch.from_numpy(np.ascontiguousarray(rows)), self.processors)
+
+    def _one(self, processor: Processor, value: Any, epoch: int, row: int) -> Any:
+        draw = Draw(self.augment, self.seed, epoch, row) if self.train else None
+        return processor(decode(value) if isinstance(value, ImageRef) else value, draw)
+
+    def _lengths(self) -> np.ndarray[Any, np.dtype[np.int64]]:
+        found = np.ones(len(self.examples), dtype=np.int64)
+        for modality, values in self.ready.items():
+            processor = self.processors[modality]
+            found = np.maximum(found, np.asarray([processor.length(value) for value in values], dtype=np.int64))
+        return found

@@ -1,0 +1,182 @@
+"""What the columns are, which task they make, and how that is said."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from zoo.catalog.spec import Modality
+from zoo.data.types import ImageRef, ReadOptions, Table, TaskKind
+from zoo.errors import DataError, UnknownNameError
+
+_LABELS = ("label", "labels", "target", "targets", "class", "category", "score", "y", "rating", "price", "sentiment")
+_TEXTS = ("text", "sentence", "content", "review", "title", "question", "comment", "description", "body")
+_PAIRS = (("sentence1", "sentence2"), ("text_a", "text_b"), ("premise", "hypothesis"), ("question1", "question2"),
+          ("text1", "text2"))  # fmt: skip
+_IMAGES = ("image", "img", "picture", "photo", "file", "filename", "file_name", "path", "image_path")
+_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".jfif")
+_FEW_NUMBERS = 20
+"""More distinct whole numbers than this in a label column make a regression."""
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which column is read as what."""
+
+    image: str | None
+    text: tuple[str, ...]
+    label: tuple[str, ...]
+    names: str | None
+    """Column that names the integer classes of `label`."""
+
+
+def find_columns(table: Table, options: ReadOptions) -> Columns:
+    """The columns to read, given or found by type and name.
+
+    Raises:
+        DataError: nothing to read, or no label.
+        UnknownNameError: a column that was given does not exist.
+    """
+    known = list(table.columns)
+    for given in options.label or ():
+        if given not in known:
+            raise UnknownNameError("column", given, known, help=f"the columns are {', '.join(known)}")
+    label = options.label or _find_label(table.columns)
+    image, text = find_inputs(table.columns, table.name, options, options.modalities, label)
+    if not label:
+        raise DataError(
+            f"{table.name} has no column that looks like a label; it has {', '.join(known)}",
+            help="name it with --label-col",
+        )
+    names = f"{label[0]}_name" if len(label) == 1 and f"{label[0]}_name" in known else None
+    return Columns(image, text, label, names)
+
+
+def find_inputs(
+    columns: Mapping[str, Sequence[Any]],
+    name: str,
+    options: ReadOptions,
+    modalities: Sequence[Modality] | None,
+    label: Sequence[str] = (),
+) -> tuple[str | None, tuple[str, ...]]:
+    """The image column and the text columns, given or found by type and name.
+
+    Raises:
+        DataError: nothing to read.
+        UnknownNameError: a column that was given does not exist.
+    """
+    known = list(columns)
+    for given in (options.image, *(options.text or ())):
+        if given is not None and given not in known:
+            raise UnknownNameError("column", given, known, help=f"the columns are {', '.join(known)}")
+    image = options.image if options.image is not None else _find_image(columns, label)
+    text = options.text if options.text is not None else _find_text(columns, {image, *label})
+    if modalities is not None:
+        image = image if "image" in modalities else None
+        text = text if "text" in modalities else ()
+    if image is None and not text:
+        wanted = " or ".join(modalities or ("image", "text"))
+        raise DataError(
+            f"{name} has no column that looks like {wanted}; it has {', '.join(known)}",
+            help="name it with --image-col or --text-col",
+        )
+    return image, text
+
+
+def find_task(values: Sequence[Sequence[Any]], options: ReadOptions, label: Sequence[str]) -> tuple[TaskKind, str]:
+    """The task that the label columns make, and why, in one sentence."""
+    if options.task is not None:
+        return options.task, f"task {options.task}, as given"
+    if len(values) > 1:
+        return "regression", f"{len(values)} label columns are numbers to predict"
+    cells = values[0]
+    if any(isinstance(cell, list) for cell in cells) or (
+        label[0].lower().endswith("labels") and any(options.label_separator in str(cell) for cell in cells)
+    ):
+        return "multilabel", f"'{label[0]}' holds several labels a row"
+    distinct = set(map(str, cells))
+    if all(map(is_number, distinct)):
+        whole = all(float(value).is_integer() for value in distinct)
+        if (not whole and len(distinct) > 2) or len(distinct) > _FEW_NUMBERS:
+            return "regression", f"'{label[0]}' holds {len(distinct)} distinct numbers"
+    kind: TaskKind = "binary" if len(distinct) == 2 else "multiclass"
+    return kind, f"'{label[0]}' holds {len(distinct)} classes"
+
+
+def is_number(text: str) -> bool:
+    """Whether a cell reads as a finite number; "nan" and "inf" are words here."""
+    try:
+        value = float(text)
+    except ValueError:
+        return False
+    return value == value and abs(value) != float("inf")
+
+
+def as_images(values: Sequence[Any], root: Path) -> list[ImageRef]:
+    """Cells of an image column: references stay, paths are taken from the table's folder."""
+    found = []
+    for value in values:
+        if isinstance(value, ImageRef):
+            found.append(value)
+            continue
+        path = Path(str(value)).expanduser()
+        found.append(ImageRef(name=str(value), path=str(path if path.is_absolute() else root / path)))
+    return found
+
+
+def class_names(integers: Sequence[str], names: Sequence[str]) -> dict[str, str]:
+    """Integer class to its name, where the two columns agree on every row; empty if they do not."""
+    pairs: dict[str, str] = {}
+    for integer, name in zip(integers, names, strict=True):
+        if pairs.setdefault(integer, name) != name:
+            return {}
+    return pairs if len(set(pairs.values())) == len(pairs) else {}
+
+
+def _find_label(columns: Mapping[str, Sequence[Any]]) -> tuple[str, ...]:
+    lowered = {name.lower(): name for name in columns}
+    found = next((lowered[name] for name in _LABELS if name in lowered), None)
+    if found is not None:
+        return (found,)
+    if "label_name" in lowered:
+        return (lowered["label_name"],)
+    return ()
+
+
+def _find_image(columns: Mapping[str, Sequence[Any]], label: Sequence[str]) -> str | None:
+    for name, values in columns.items():
+        if name not in label and values and isinstance(values[0], ImageRef):
+            return name
+    lowered = {name.lower(): name for name in columns}
+    for wanted in _IMAGES:
+        name = lowered.get(wanted)
+        if name and name not in label and _looks_like_files(columns[name]):
+            return name
+    return None
+
+
+def _looks_like_files(values: Sequence[Any]) -> bool:
+    return all(str(value).lower().endswith(_IMAGE_SUFFIXES) for value in values[:20])
+
+
+def _find_text(columns: Mapping[str, Sequence[Any]], taken: set[str | None]) -> tuple[str, ...]:
+    lowered: Mapping[str, str] = {name.lower(): name for name in columns if name not in taken}
+    for first, second in _PAIRS:
+        if first in lowered and second in lowered:
+            return (lowered[first], lowered[second])
+    for wanted in _TEXTS:
+        if wanted in lowered and _is_text(columns[lowered[wanted]]):
+            return (lowered[wanted],)
+    wordy = [name for name in lowered.values() if _is_text(columns[name]) and _has_words(columns[name])]
+    return (wordy[0],) if len(wordy) == 1 else ()
+
+
+def _is_text(values: Sequence[Any]) -> bool:
+    return bool(values) and isinstance(values[0], str)
+
+
+def _has_words(values: Sequence[Any]) -> bool:
+    some = [str(value) for value in values[:200]]
+    return sum(" " in value.strip() for value in some) > len(some) / 2

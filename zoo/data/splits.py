@@ -1,0 +1,67 @@
+"""Which row is used for what: seeded, stratified, the same for every backbone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoo.data.types import Examples, Task
+
+Rows = NDArray[np.int64]
+
+
+def hold_out(examples: Examples, task: Task, *, share: float, seed: int) -> tuple[Examples, Examples]:
+    """The examples without a held-out share, and the share; each class is split alike where there are classes."""
+    kept, held = split_rows(examples, task, share=share, seed=seed)
+    return examples.select(kept), examples.select(held)
+
+
+def split_rows(examples: Examples, task: Task, *, share: float, seed: int) -> tuple[Rows, Rows]:
+    """Row numbers that stay, and row numbers that are held out.
+
+    Rows with the same content stay together, so that a split never makes a leak.
+    """
+    rng = np.random.default_rng(seed)
+    groups = _groups(examples.ids)
+    first = np.array([rows[0] for rows in groups])
+    strata = _strata(examples, task)[first]
+    held_groups: set[int] = set()
+    for stratum in np.unique(strata):
+        members = rng.permutation(np.flatnonzero(strata == stratum))
+        # At least one row of every class stays to learn from.
+        count = min(round(share * len(members)), len(members) - 1)
+        held_groups.update(int(i) for i in members[:count])
+    if not held_groups and len(groups) > 1:
+        held_groups.add(int(rng.integers(len(groups))))
+    held = sorted(row for index in held_groups for row in groups[index])
+    kept = sorted(set(range(len(examples))) - set(held))
+    return np.array(kept, dtype=np.int64), np.array(held, dtype=np.int64)
+
+
+def few_shot(examples: Examples, task: Task, *, shots: int, seed: int) -> Rows:
+    """Row numbers of `shots` rows of each class, fewer where a class has fewer."""
+    rng = np.random.default_rng(seed)
+    strata = _strata(examples, task)
+    picked = [rng.permutation(np.flatnonzero(strata == stratum))[:shots] for stratum in np.unique(strata)]
+    return np.sort(np.concatenate(picked))
+
+
+def sample(count: int, limit: int, *, seed: int) -> Rows:
+    """`limit` of `count` row numbers."""
+    return np.sort(np.random.default_rng(seed).permutation(count)[:limit])
+
+
+def _groups(ids: Sequence[str]) -> list[list[int]]:
+    found: dict[str, list[int]] = {}
+    for row, each in enumerate(ids):
+        found.setdefault(each, []).append(row)
+    return list(found.values())
+
+
+def _strata(examples: Examples, task: Task) -> Rows:
+    targets = examples.targets
+    if targets is None or task.kind in ("regression", "multilabel"):
+        return np.zeros(len(examples), dtype=np.int64)
+    return np.asarray(targets, dtype=np.int64)

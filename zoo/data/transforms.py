@@ -1,0 +1,112 @@
+"""A decoded image to the pixels its weights want: resized and cut as uint8, normalised on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from zoo.catalog.spec import ImagePreprocess, fingerprint
+from zoo.data.augment import Draw, crop_box, jitter
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class ImageProcessor:
+    """Processor of images: PIL to uint8 (C, H, W), batches of it to normalised float.
+
+    In evaluation it gives the same pixels as the transforms of torchvision, timm and open_clip on the same image.
+    """
+
+    def __init__(self, preprocess: ImagePreprocess) -> None:
+        self.preprocess = preprocess
+
+    @property
+    def key(self) -> str:
+        return fingerprint(self.preprocess)
+
+    def __call__(self, value: Any, draw: Draw | None = None) -> Tensor:
+        import torch
+
+        image = value.convert("L" if len(self.preprocess.mean) == 1 else "RGB")
+        if draw is not None and draw.changes:
+            rng = draw.generator()
+            box = crop_box(image.size, draw.augment, rng)
+            image = self._fit(image) if box is None else self._boxed(image, box)
+            image = jitter(image, draw.augment, rng)
+        else:
+            image = self._fit(image)
+        pixels = np.array(image, dtype=np.uint8, copy=True)
+        # (H, W) or (H, W, C) -> (C, H, W)
+        return torch.from_numpy(pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+
+    def length(self, example: Tensor) -> int:
+        return 1
+
+    def collate(self, examples: Sequence[Tensor]) -> dict[str, Tensor]:
+        import torch
+
+        return {"pixels": torch.stack(list(examples))}
+
+    def finish(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        import torch
+
+        pixels = tensors["pixels"]
+        mean = torch.tensor(self.preprocess.mean, device=pixels.device).view(1, -1, 1, 1)
+        std = torch.tensor(self.preprocess.std, device=pixels.device).view(1, -1, 1, 1)
+        return {"pixels": (pixels.float() / 255 - mean) / std}
+
+    def _resample(self) -> Any:
+        from PIL import Image
+
+        return Image.Resampling[self.preprocess.interpolation.upper()]
+
+    def _boxed(self, image: Any, box: tuple[float, float, float, float]) -> Any:
+        height, width = self.preprocess.size
+        return image.resize((width, height), self._resample(), box=box)
+
+    def _fit(self, image: Any) -> Any:
+        height, width = self.preprocess.size
+        if self.preprocess.fit == "squash":
+            return image if image.size == (width, height) else image.resize((width, height), self._resample())
+        if self.preprocess.fit == "pad":
+            return self._padded(image)
+        target = self.preprocess.resize or min(height, width)
+        return self._centre(self._shorter_side(image, target))
+
+    def _shorter_side(self, image: Any, target: int) -> Any:
+        width, height = image.size
+        short, long = min(width, height), max(width, height)
+        if short == target:
+            return image
+        # As torchvision's Resize: the longer side is cut, not rounded.
+        scaled = int(target * long / short)
+        size = (target, scaled) if width <= height else (scaled, target)
+        return image.resize(size, self._resample())
+
+    def _centre(self, image: Any) -> Any:
+        height, width = self.preprocess.size
+        w, h = image.size
+        if w < width or h < height:
+            image = self._on_canvas(image, max(w, width), max(h, height))
+            w, h = image.size
+        # As torchvision's CenterCrop: halves are rounded to even.
+        left, upper = round((w - width) / 2.0), round((h - height) / 2.0)
+        return image.crop((left, upper, left + width, upper + height))
+
+    def _padded(self, image: Any) -> Any:
+        height, width = self.preprocess.size
+        w, h = image.size
+        scale = min(width / w, height / h)
+        size = (max(round(w * scale), 1), max(round(h * scale), 1))
+        return self._on_canvas(image.resize(size, self._resample()), width, height)
+
+    def _on_canvas(self, image: Any, width: int, height: int) -> Any:
+        from PIL import Image
+
+        fill = self.preprocess.fill
+        canvas = Image.new(image.mode, (width, height), (fill,) * 3 if image.mode == "RGB" else fill)
+        canvas.paste(image, ((width - image.width) // 2, (height - image.height) // 2))
+        return canvas

@@ -1,0 +1,218 @@
+"""Metrics of each task, with intervals; arrays in, plain numbers out."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoo.data.types import Task
+
+Array = NDArray[Any]
+Metrics = dict[str, float | None]
+
+ECE_BINS = 15
+EPSILON = 1e-7
+"""Probabilities are kept this far from 0 and 1, where the logarithm ends."""
+
+_PRIMARY = {"binary": "accuracy", "multiclass": "accuracy", "multilabel": "micro_f1", "regression": "r2"}
+_LOWER_IS_BETTER = {"log_loss", "ece", "rmse", "mae"}
+
+
+def primary(task: Task) -> str:
+    """The metric that stands for the result."""
+    return _PRIMARY[task.kind]
+
+
+def greater_is_better(name: str) -> bool:
+    """Whether a greater value of this metric is the better one."""
+    return name not in _LOWER_IS_BETTER
+
+
+def measure(task: Task, predictions: Array, targets: Array) -> Metrics:
+    """Every metric of the task; None where the rows cannot tell, such as AUROC with one class.
+
+    Args:
+        task: what was predicted.
+        predictions: (N, K) class probabilities, two columns for binary; or (N, K) numbers.
+        targets: as in `Examples`.
+    """
+    if len(targets) == 0:
+        return {primary(task): None}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # scikit-learn warns of empty classes; they are None or 0 here, and said
+        if task.kind == "regression":
+            return _regression(task, predictions, targets)
+        return _multilabel(predictions, targets) if task.kind == "multilabel" else _classes(predictions, targets)
+
+
+def bootstrap(
+    task: Task, predictions: Array, targets: Array, metric: str, *, draws: int = 1000, seed: int = 0
+) -> tuple[float, float]:
+    """95% percentile interval of a metric over resampled rows (Efron 1979)."""
+    rng = np.random.default_rng(seed)
+    count = len(targets)
+    quick = _QUICK.get((task.kind, metric))
+    values = []
+    for _ in range(draws if quick else min(draws, 200)):
+        rows = rng.integers(0, count, count)
+        value = (
+            quick(predictions[rows], targets[rows])
+            if quick
+            else measure(task, predictions[rows], targets[rows])[metric]
+        )
+        if value is not None and np.isfinite(value):
+            values.append(value)
+    if not values:
+        return float("nan"), float("nan")
+    low, high = np.quantile(values, [0.025, 0.975])
+    return float(low), float(high)
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """How one class fared."""
+
+    name: str
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+
+def per_class(task: Task, predictions: Array, targets: Array) -> tuple[ClassRow, ...]:
+    """One row a class; empty for regression."""
+    if task.kind == "regression":
+        return ()
+    from sklearn.metrics import precision_recall_fscore_support
+
+    if task.kind == "multilabel":
+        decided, truth, labels = predictions >= 0.5, targets.astype(bool), None
+    else:
+        decided, truth, labels = predictions.argmax(1), targets, list(range(len(task.classes)))
+    table = precision_recall_fscore_support(truth, decided, labels=labels, zero_division=0)
+    return tuple(
+        ClassRow(name, float(p), float(r), float(f), int(s))
+        for name, p, r, f, s in zip(task.classes, *table, strict=True)
+    )
+
+
+def confusion(task: Task, predictions: Array, targets: Array) -> Array | None:
+    """(K, K) counts, true class by predicted class; None where a row has not exactly one class."""
+    if task.kind not in ("binary", "multiclass"):
+        return None
+    size = len(task.classes)
+    counts = np.zeros((size, size), dtype=np.int64)
+    np.add.at(counts, (targets, predictions.argmax(1)), 1)
+    return counts
+
+
+def calibration_error(probabilities: Array, targets: Array) -> float:
+    """Expected calibration error with equal-width bins (Guo et al. 2017, https://arxiv.org/abs/1706.04599)."""
+    confidence, decided = probabilities.max(1), probabilities.argmax(1)
+    right = decided == targets
+    bins = np.minimum((confidence * ECE_BINS).astype(int), ECE_BINS - 1)
+    total = 0.0
+    for each in np.unique(bins):
+        inside = bins == each
+        total += float(inside.mean()) * abs(float(right[inside].mean()) - float(confidence[inside].mean()))
+    return total
+
+
+def _classes(probabilities: Array, targets: Array) -> Metrics:
+    from sklearn.metrics import balanced_accuracy_score, f1_score
+
+    decided = probabilities.argmax(1)
+    present = np.unique(targets)
+    picked = np.clip(probabilities[np.arange(len(targets)), targets], EPSILON, 1)
+    return {
+        "accuracy": _accuracy(probabilities, targets),
+        "balanced_accuracy": float(balanced_accuracy_score(targets, decided)),
+        "macro_f1": float(f1_score(targets, decided, labels=present, average="macro", zero_division=0)),
+        "log_loss": float(-np.log(picked).mean()),
+        "auroc": _auroc(probabilities, targets, present),
+        "ece": calibration_error(probabilities, targets),
+        "majority": float(np.bincount(targets).max() / len(targets)),
+    }
+
+
+def _auroc(probabilities: Array, targets: Array, present: Array) -> float | None:
+    from sklearn.metrics import roc_auc_score
+
+    if len(present) < 2:
+        return None
+    if probabilities.shape[1] == 2:
+        return float(roc_auc_score(targets, probabilities[:, 1]))
+    each = [roc_auc_score(targets == label, probabilities[:, label]) for label in present]
+    return float(np.mean(each))
+
+
+def _multilabel(probabilities: Array, targets: Array) -> Metrics:
+    from sklearn.metrics import average_precision_score, f1_score
+
+    truth, decided = targets.astype(bool), probabilities >= 0.5
+    present = truth.any(0)
+    clipped = np.clip(probabilities, EPSILON, 1 - EPSILON)
+    log_loss = -(truth * np.log(clipped) + ~truth * np.log(1 - clipped)).mean()
+    mean_ap = [average_precision_score(truth[:, k], probabilities[:, k]) for k in np.flatnonzero(present)]
+    return {
+        "micro_f1": _micro_f1(probabilities, targets),
+        "macro_f1": float(f1_score(truth[:, present], decided[:, present], average="macro", zero_division=0)),
+        "samples_f1": float(f1_score(truth, decided, average="samples", zero_division=0)),
+        "map": float(np.mean(mean_ap)) if mean_ap else None,
+        "top1": float(truth[np.arange(len(truth)), probabilities.argmax(1)].mean()),
+        "subset_accuracy": float((truth == decided).all(1).mean()),
+        "log_loss": float(log_loss),
+    }
+
+
+def _regression(task: Task, predictions: Array, targets: Array) -> Metrics:
+    from scipy.stats import spearmanr
+
+    error = predictions - targets
+    spread = ((targets - targets.mean(0)) ** 2).sum(0)
+    known = spread > 0
+    r2 = 1 - (error**2).sum(0)[known] / spread[known]
+    metrics: Metrics = {
+        "r2": float(r2.mean()) if known.any() else None,
+        "rmse": float(np.sqrt((error**2).mean())),
+        "mae": float(np.abs(error).mean()),
+    }
+    varied = [k for k in np.flatnonzero(known) if predictions[:, k].std() > 0]
+    pearson = [np.corrcoef(predictions[:, k], targets[:, k])[0, 1] for k in varied]
+    spearman = [spearmanr(predictions[:, k], targets[:, k]).statistic for k in varied]
+    metrics["pearson"] = float(np.mean(pearson)) if varied else None
+    metrics["spearman"] = float(np.mean(spearman)) if varied else None
+    if len(task.targets) > 1:
+        metrics |= {f"r2.{name}": float(v) for name, v in zip(np.array(task.targets)[known], r2, strict=True)}
+    return metrics
+
+
+def _accuracy(probabilities: Array, targets: Array) -> float:
+    return float((probabilities.argmax(1) == targets).mean())
+
+
+def _micro_f1(probabilities: Array, targets: Array) -> float:
+    truth, decided = targets.astype(bool), probabilities >= 0.5
+    both = int((truth & decided).sum())
+    total = int(truth.sum() + decided.sum())
+    return 2 * both / total if total else 0.0
+
+
+def _r2(predictions: Array, targets: Array) -> float | None:
+    spread = ((targets - targets.mean(0)) ** 2).sum(0)
+    if not (spread > 0).all():
+        return None
+    return float((1 - ((predictions - targets) ** 2).sum(0) / spread).mean())
+
+
+_QUICK: dict[tuple[str, str], Callable[[Array, Array], float | None]] = {
+    ("binary", "accuracy"): _accuracy,
+    ("multiclass", "accuracy"): _accuracy,
+    ("multilabel", "micro_f1"): _micro_f1,
+    ("regression", "r2"): _r2,
+}

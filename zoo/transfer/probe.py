@@ -1,0 +1,218 @@
+"""The linear probe, solved instead of trained: convex, so the same answer every time."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoo.data.types import Task
+from zoo.errors import DataError
+from zoo.transfer.metrics import greater_is_better, measure, primary
+
+Array = NDArray[Any]
+
+C_GRID = tuple(float(c) for c in np.logspace(-4, 2, 9))
+"""Inverse strengths of the penalty, on standardised features."""
+SMALL = 2_000
+"""Rows up to which the penalty is chosen by cross-validation; above, on a held-out fifth."""
+FOLDS = 5
+ITERATIONS = 300
+TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class ProbeSolution:
+    """A linear layer on raw features."""
+
+    weight: NDArray[np.float32]
+    """(outputs, D)."""
+    bias: NDArray[np.float32]
+    """(outputs,)."""
+    C: float
+    """Inverse strength of the penalty that validation chose."""
+    scores: tuple[tuple[float, float], ...]
+    """Each strength with its validation log-loss (R2 for regression)."""
+    seconds: float
+
+
+def solve(
+    features: NDArray[np.float32],
+    targets: Array,
+    task: Task,
+    *,
+    seed: int = 0,
+    grid: Sequence[float] = C_GRID,
+) -> ProbeSolution:
+    """The best linear head on frozen features.
+
+    Logistic regression by L-BFGS for classes, one for each label where a row may have several, ridge for numbers;
+    features are standardised for the fit and the scaling is folded back into the layer. The strength of the penalty
+    is chosen by log-loss (R2 for regression), which small validation sets resolve better than accuracy does.
+
+    Args:
+        features: (N, D).
+        targets: as in `Examples`.
+        task: what is predicted.
+        seed: of the folds.
+        grid: inverse strengths of the penalty to try.
+
+    Raises:
+        DataError: features that are not finite.
+    """
+    from threadpoolctl import threadpool_limits
+
+    started = time.perf_counter()
+    if not np.isfinite(features).all():
+        rows = np.flatnonzero(~np.isfinite(features).all(1))
+        raise DataError(f"{len(rows)} rows have features that are not finite, the first is row {rows[0]}")
+    mean, std = features.mean(0, dtype=np.float64), features.std(0, dtype=np.float64)
+    std = np.where(std > 1e-7 * (1 + np.abs(mean)), std, 1.0)
+    x = ((features - mean) / std).astype(np.float32)
+    # With all cores these small solves are many times slower than with one or two.
+    with threadpool_limits(2), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # scikit-learn's ConvergenceWarning: the path goes on from where it stopped
+        scores = _scores(x, targets, task, seed, grid) if len(grid) > 1 else ((float(grid[0]), 0.0),)
+        best = max(scores, key=lambda pair: pair[1])[0]
+        path = sorted(c for c in grid if c <= best) or [best]
+        weight, bias = _path(x, targets, task, path)[-1]
+    scaled = weight / std
+    return ProbeSolution(
+        weight=scaled.astype(np.float32),
+        bias=(bias - scaled @ mean).astype(np.float32),
+        C=best,
+        scores=scores,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def predict(solution: ProbeSolution, task: Task, features: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(N, K) class probabilities, or numbers."""
+    return _decide(task, features @ solution.weight.T + solution.bias)
+
+
+def _scores(x: Array, targets: Array, task: Task, seed: int, grid: Sequence[float]) -> tuple[tuple[float, float], ...]:
+    ordered = sorted(grid)
+    totals = np.zeros(len(ordered))
+    metric = primary(task) if task.kind == "regression" else "log_loss"
+    folds = _folds(targets, task, seed)
+    if not folds:
+        return tuple((c, float(c == 1.0)) for c in ordered)
+    for kept, held in folds:
+        for index, (weight, bias) in enumerate(_path(x[kept], targets[kept], task, ordered)):
+            value = measure(task, _decide(task, x[held] @ weight.T + bias), targets[held])[metric]
+            signed = (value if greater_is_better(metric) else -value) if value is not None else -np.inf
+            totals[index] += signed * len(held)
+    count = sum(len(held) for _, held in folds)
+    return tuple((c, float(total / count)) for c, total in zip(ordered, totals, strict=True))
+
+
+def _folds(targets: Array, task: Task, seed: int) -> list[tuple[Array, Array]]:
+    """Cross-validation on few rows, one held-out fifth of many; none where a class has a single row."""
+    from sklearn.model_selection import KFold, StratifiedKFold
+
+    count = len(targets)
+    if task.kind in ("binary", "multiclass"):
+        smallest = int(np.unique(targets, return_counts=True)[1].min())
+        if smallest < 2:
+            return []
+        splitter: Any = StratifiedKFold(min(FOLDS, smallest), shuffle=True, random_state=seed)
+    else:
+        if count < 4:
+            return []
+        splitter = KFold(min(FOLDS, count), shuffle=True, random_state=seed)
+    folds = list(splitter.split(np.zeros(count), targets if targets.ndim == 1 else None))
+    return folds if count <= SMALL else folds[:1]
+
+
+def _path(x: Array, targets: Array, task: Task, grid: Sequence[float]) -> list[tuple[Array, Array]]:
+    """The solution for each strength, weakest model first; each starts from the one before."""
+    if task.kind == "regression":
+        return _ridge(x, targets, grid)
+    if task.kind == "multilabel":
+        return _many_labels(x, targets, grid)
+    from sklearn.linear_model import LogisticRegression
+
+    model = LogisticRegression(warm_start=True, max_iter=ITERATIONS, tol=TOLERANCE)
+    found = []
+    classes = np.unique(targets)
+    outputs = 1 if task.kind == "binary" else len(task.classes)
+    for c in grid:
+        model.C = c
+        model.fit(x, targets)
+        weight, bias = np.zeros((outputs, x.shape[1])), np.full(outputs, -20.0)
+        if outputs == 1:
+            weight, bias = model.coef_.copy(), model.intercept_.copy()
+        elif len(classes) == 2:  # scikit-learn then keeps one row; a softmax over its halves is the same model
+            weight[classes], bias[classes] = (
+                np.vstack([-model.coef_, model.coef_]) / 2,
+                np.hstack([-model.intercept_, model.intercept_]) / 2,
+            )
+        else:
+            weight[classes], bias[classes] = model.coef_, model.intercept_
+        found.append((weight, bias))
+    return found
+
+
+def _many_labels(x: Array, targets: Array, grid: Sequence[float]) -> list[tuple[Array, Array]]:
+    """Logistic regression of every label at once: L-BFGS over all (K, D + 1) weights, warm-started."""
+    from scipy.optimize import minimize
+
+    labels, dim = targets.shape[1], x.shape[1]
+    y = targets.astype(np.float64)
+    x = x.astype(np.float64)
+    # Each label starts at the log-odds of its share.
+    share = np.clip(y.mean(0), 1e-4, 1 - 1e-4)
+    start = np.hstack([np.zeros((labels, dim)), np.log(share / (1 - share))[:, None]]).ravel()
+    found = []
+    for c in grid:
+
+        def loss(flat: Array, c: float = c) -> tuple[float, Array]:
+            layer = flat.reshape(labels, dim + 1)
+            weight = layer[:, :dim]
+            z = x @ weight.T + layer[:, dim]
+            error = 1 / (1 + np.exp(-z)) - y
+            value = c * (np.logaddexp(0, z) - y * z).sum() + 0.5 * (weight**2).sum()
+            slope = np.hstack([c * error.T @ x + weight, c * error.sum(0)[:, None]])
+            return float(value) / len(x), slope.ravel() / len(x)
+
+        result = minimize(
+            loss, start, jac=True, method="L-BFGS-B", options={"maxiter": ITERATIONS, "gtol": TOLERANCE / len(x)}
+        )
+        start = result.x
+        layer = start.reshape(labels, dim + 1)
+        found.append((layer[:, :dim].copy(), layer[:, dim].copy()))
+    return found
+
+
+def _ridge(x: Array, targets: Array, grid: Sequence[float]) -> list[tuple[Array, Array]]:
+    """Ridge for every strength from one decomposition; the penalty is N / C on standardised features.
+
+    Targets are centred, x is; w = V diag(s / (s^2 + a)) U' y (Hoerl and Kennard 1970).
+    """
+    x = x.astype(np.float64)
+    centre = x.mean(0)
+    mean = targets.mean(0, dtype=np.float64)
+    u, s, vt = np.linalg.svd(x - centre, full_matrices=False)
+    rotated = u.T @ (targets - mean)
+    found = []
+    for c in grid:
+        alpha = len(x) / (100 * c)
+        weight = ((s / (s**2 + alpha))[:, None] * rotated).T @ vt
+        found.append((weight, mean - weight @ centre))
+    return found
+
+
+def _decide(task: Task, outputs: Array) -> NDArray[np.float32]:
+    if task.kind == "multiclass":
+        shifted = np.exp(outputs - outputs.max(1, keepdims=True))
+        return np.asarray(shifted / shifted.sum(1, keepdims=True), dtype=np.float32)
+    if task.kind == "regression":
+        return np.asarray(outputs, dtype=np.float32)
+    positive = 1 / (1 + np.exp(-np.clip(outputs, -60, 60)))
+    return np.asarray(np.hstack([1 - positive, positive]) if task.kind == "binary" else positive, dtype=np.float32)

@@ -1,0 +1,100 @@
+"""Losses and decisions of each task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from zoo.data.types import Task
+from zoo.errors import UsageError
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+LOSSES: Mapping[str, tuple[str, ...]] = {
+    "binary": ("bce",),
+    "multiclass": ("cross-entropy",),
+    "multilabel": ("bce",),
+    "regression": ("mse", "huber"),
+}
+"""The losses that fit each task; the first is the default."""
+
+
+def loss_for(task: Task, name: str | None = None, label_smoothing: float = 0.0) -> Loss:
+    """Outputs (B, K) and targets to a scalar.
+
+    Args:
+        task: binary takes one logit and targets (B,) of 0 and 1; multiclass (B, K) and indices (B,);
+            multilabel (B, K) and multi-hot (B, K); regression (B, K) numbers of both.
+        name: bce, cross-entropy, mse or huber; the task's own if None.
+        label_smoothing: share of the target spread over the other classes (Szegedy et al. 2015,
+            https://arxiv.org/abs/1512.00567, section 7).
+
+    Raises:
+        UsageError: a loss that does not fit the task.
+    """
+    fitting = LOSSES[task.kind]
+    name = name or fitting[0]
+    if name not in fitting:
+        raise UsageError(f"--loss {name} does not fit a {task.kind} task", help=f"use {' or '.join(fitting)}")
+    if label_smoothing and task.kind == "regression":
+        raise UsageError("--label-smoothing is for classes, and this is a regression", help="leave it out")
+    if name == "bce":
+        return lambda outputs, targets: _bce(outputs, targets, label_smoothing)
+    if name == "cross-entropy":
+        return lambda outputs, targets: F.cross_entropy(outputs, targets, label_smoothing=label_smoothing)
+    return F.mse_loss if name == "mse" else F.huber_loss
+
+
+def probabilities(task: Task, outputs: Tensor) -> Tensor:
+    """(N, K) class probabilities, two columns for binary; regression outputs as they are."""
+    if task.kind == "binary":
+        positive = outputs.sigmoid()
+        return torch.cat([1 - positive, positive], dim=1)
+    if task.kind == "multiclass":
+        return outputs.softmax(1)
+    return outputs.sigmoid() if task.kind == "multilabel" else outputs
+
+
+@dataclass(frozen=True)
+class TargetScale:
+    """Mean and deviation of regression targets, so that a loss of 1 means the spread of the data."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @classmethod
+    def fit(cls, targets: NDArray[Any]) -> Self:
+        """Of training targets (N, K); a constant column is left as it is."""
+        std = targets.std(0)
+        return cls(tuple(map(float, targets.mean(0))), tuple(float(each) or 1.0 for each in np.asarray(std)))
+
+    def apply(self, targets: Tensor) -> Tensor:
+        """Targets in units of their deviation."""
+        return (targets - targets.new_tensor(self.mean)) / targets.new_tensor(self.std)
+
+    def undo(self, outputs: Tensor) -> Tensor:
+        """Outputs in the units of the data."""
+        return outputs * outputs.new_tensor(self.std) + outputs.new_tensor(self.mean)
+
+    def to_json(self) -> dict[str, list[float]]:
+        """Plain values."""
+        return {"mean": list(self.mean), "std": list(self.std)}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """What `to_json` gave."""
+        return cls(tuple(value["mean"]), tuple(value["std"]))
+
+
+def _bce(outputs: Tensor, targets: Tensor, label_smoothing: float) -> Tensor:
+    wanted = targets.to(outputs.dtype)
+    if wanted.ndim == 1:
+        wanted = wanted.unsqueeze(1)
+    return F.binary_cross_entropy_with_logits(outputs, wanted * (1 - label_smoothing) + 0.5 * label_smoothing)

@@ -1,0 +1,269 @@
+"""Features of every row, computed once for the same weights, preprocessing and rows."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from zoo.data.batches import Batch, Loader
+from zoo.data.types import Dataset, Examples, ReadOptions, Task
+from zoo.errors import UnknownNameError, UsageError
+from zoo.models.backbone import Backbone
+from zoo.records import cache as features_cache
+
+POOLED, TOKENS = "pooled", "tokens"
+
+
+@dataclass(frozen=True)
+class FeatureSet:
+    """Features with the rows they belong to."""
+
+    features: NDArray[np.float32]
+    """(N, D) for pooled; (N, T, D') for tokens, padded with zeros; as the stage gives it for a stage."""
+    mask: NDArray[np.bool_] | None
+    """(N, T) for tokens, True = real; None otherwise."""
+    ids: tuple[str, ...]
+    names: tuple[str, ...]
+    splits: tuple[str, ...]
+    targets: NDArray[Any] | None
+    task: Task | None
+    backbone: str
+    level: str
+    key: str
+    """Of the cache entry."""
+    cached: bool
+    """Whether it came from the cache."""
+
+
+def extract(
+    backbone: Backbone | str,
+    data: str | Path | Dataset | Examples,
+    *,
+    split: str | None = None,
+    level: str = POOLED,
+    pooling: str | None = None,
+    batch_size: int | None = None,
+    device: str = "auto",
+    cache: bool = True,
+    weights: str | None = None,
+    read: ReadOptions | None = None,
+    offline: bool = False,
+    progress: Callable[[int], None] | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> FeatureSet:
+    """Frozen features of every row, in the order of the rows.
+
+    Args:
+        backbone: a name, or a loaded backbone.
+        data: a folder, a table, the name of a data set, or rows.
+        split: only these rows; all if None.
+        level: "pooled", "tokens", or the name of a stage.
+        pooling: native, cls, mean, max or last.
+        batch_size: rows at once; chosen and halved on lack of memory if None.
+        device: auto, cpu, cuda or cuda:1.
+        cache: keep the result, and use what was kept.
+        weights: a tag, "random" or a file.
+        read: how to read the data.
+        offline: never touch the network.
+        progress: called with the number of rows done since the last call.
+        say: called with a sentence where something takes long.
+
+    Raises:
+        DataError, UsageError, WeightsError: bad input, each with its mend.
+    """
+    from zoo.models.load import check_serves, load
+    from zoo.transfer.devices import choose_device
+    from zoo.transfer.trained import set_pooling
+
+    if isinstance(data, str | Path):
+        from zoo.data.reading import read_dataset
+
+        data = read_dataset(data, read)
+    examples, splits, task = _rows(data, split)
+    if isinstance(backbone, str):
+        backbone = load(backbone, weights=weights, offline=offline)
+    check_serves(backbone, tuple(examples.inputs))
+    if pooling is not None:
+        set_pooling(backbone, pooling)
+    if level not in (POOLED, TOKENS):
+        names = [stage.name for stage in backbone.stages()]
+        if level not in names:
+            raise UnknownNameError("level", level, [POOLED, TOKENS, *names], help=f"stages: {', '.join(names)}")
+    chosen = choose_device(device)
+    key = _key(backbone, examples, level)
+    with features_cache.lock(key, say) if cache else _nothing():
+        arrays = features_cache.read(key) if cache else None
+        found = arrays is not None
+        if arrays is None:
+            arrays = _compute(backbone, examples, level, batch_size, chosen, progress)
+            if cache:
+                features_cache.write(key, arrays)
+    if found and progress is not None:
+        progress(len(examples))
+    return FeatureSet(
+        features=arrays["features"],
+        mask=arrays["mask"].astype(bool) if "mask" in arrays else None,
+        ids=examples.ids,
+        names=examples.names,
+        splits=splits,
+        targets=examples.targets,
+        task=task,
+        backbone=backbone.name,
+        level=level,
+        key=key,
+        cached=found,
+    )
+
+
+def weights_digest(backbone: Backbone) -> str:
+    """sha256 over every tensor of the backbone, so that features of other weights are never taken for these."""
+    digest = hashlib.sha256(type(backbone).__name__.encode())
+    for name, tensor in backbone.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _key(backbone: Backbone, examples: Examples, level: str) -> str:
+    from zoo.models.fusion import Fused, Paired
+
+    def poolings(each: Any) -> Any:
+        if isinstance(each, Paired):
+            return ["paired", poolings(each.single)]
+        if isinstance(each, Fused):
+            return [poolings(part) for part in each.parts]
+        return getattr(each, "pooling", "native")
+
+    return features_cache.key_of(
+        spec=backbone.spec.name,
+        factory=backbone.spec.factory,
+        towers=list(backbone.modalities),
+        weights=weights_digest(backbone),
+        preprocess={m: backbone.processor(m).key for m in backbone.modalities},
+        rows=list(examples.ids),
+        level=level,
+        pooling=poolings(backbone),
+    )
+
+
+def _compute(
+    backbone: Backbone,
+    examples: Examples,
+    level: str,
+    batch_size: int | None,
+    device: torch.device,
+    progress: Callable[[int], None] | None,
+) -> dict[str, NDArray[Any]]:
+    size = batch_size or (64 if device.type != "cpu" else 16)
+    while True:
+        try:
+            return _pass(backbone, examples, level, size, device, progress)
+        except torch.OutOfMemoryError as error:
+            if batch_size is not None or size == 1:
+                raise UsageError(
+                    f"out of memory with {size} rows at once", help="give a smaller --batch-size, or --device cpu"
+                ) from error
+            torch.cuda.empty_cache()
+            size //= 2
+
+
+def _pass(
+    backbone: Backbone,
+    examples: Examples,
+    level: str,
+    size: int,
+    device: torch.device,
+    progress: Callable[[int], None] | None,
+) -> dict[str, NDArray[Any]]:
+    processors = {m: backbone.processor(m) for m in backbone.modalities}
+    loader = Loader(examples, processors, batch_size=size)
+    was_training = backbone.training
+    backbone = backbone.to(device).eval()
+    out: dict[str, NDArray[Any]] = {}
+    with torch.inference_mode():
+        for batch in loader.epoch(0):
+            values, mask = _one(backbone, batch.to(device), level)
+            rows = batch.rows.numpy()
+            _put(out, "features", values.float().cpu().numpy(), rows, len(examples))
+            if mask is not None:
+                _put(out, "mask", mask.cpu().numpy().astype(np.uint8), rows, len(examples))
+            if progress is not None:
+                progress(len(rows))
+    backbone.train(was_training)
+    return out
+
+
+def _one(backbone: Backbone, batch: Batch, level: str) -> tuple[Tensor, Tensor | None]:
+    if level not in (POOLED, TOKENS):
+        return _stage_output(backbone, batch, level), None
+    features = backbone(batch.inputs)
+    if level == POOLED:
+        return features.pooled, None
+    mask = features.mask
+    if mask is None:
+        mask = torch.ones(features.tokens.shape[:2], dtype=torch.bool)
+    return features.tokens, mask
+
+
+def _stage_output(backbone: Backbone, batch: Batch, name: str) -> Tensor:
+    stage = next(stage for stage in backbone.stages() if stage.name == name)
+    box: list[Tensor] = []
+
+    def grab(_module: Any, _inputs: Any, output: Any) -> None:
+        value = output[0] if isinstance(output, tuple | list) else getattr(output, "last_hidden_state", output)
+        box.append(value)
+
+    handle = stage.modules[-1].register_forward_hook(grab)
+    try:
+        backbone(batch.inputs)
+    finally:
+        handle.remove()
+    if not box:
+        raise UsageError(f"the stage '{name}' gives no output of its own", help="take a later stage, or tokens")
+    return box[-1]
+
+
+def _put(out: dict[str, NDArray[Any]], name: str, values: NDArray[Any], rows: NDArray[Any], count: int) -> None:
+    """Write rows into the whole, which grows where later rows have more tokens."""
+    if name not in out:
+        out[name] = np.zeros((count, *values.shape[1:]), dtype=values.dtype)
+    whole = out[name]
+    if values.ndim > 1 and values.shape[1] > whole.shape[1] and (values.ndim == 3 or name == "mask"):
+        grown = np.zeros((count, values.shape[1], *whole.shape[2:]), dtype=whole.dtype)
+        grown[:, : whole.shape[1]] = whole
+        out[name] = whole = grown
+    if values.ndim == 3 or name == "mask":
+        whole[rows, : values.shape[1]] = values
+    else:
+        whole[rows] = values
+
+
+def _rows(data: Dataset | Examples, split: str | None) -> tuple[Examples, tuple[str, ...], Task | None]:
+    if isinstance(data, Examples):
+        return data, ("",) * len(data), None
+    if split is not None and split not in data.splits:
+        raise UnknownNameError("split", split, data.splits, help=f"the splits are {', '.join(data.splits)}")
+    chosen = {split: data.splits[split]} if split is not None else dict(data.splits)
+    first = next(iter(chosen.values()))
+    labelled = all(e.targets is not None for e in chosen.values())
+    merged = Examples(
+        inputs={m: [value for e in chosen.values() for value in e.inputs[m]] for m in first.inputs},
+        targets=np.concatenate([e.targets for e in chosen.values()]) if labelled else None,  # type: ignore[misc]
+        ids=tuple(each for e in chosen.values() for each in e.ids),
+        names=tuple(each for e in chosen.values() for each in e.names),
+    )
+    return merged, tuple(name for name, e in chosen.items() for _ in range(len(e))), data.task
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield

@@ -1,0 +1,191 @@
+"""What a finished run says of new inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from zoo.catalog.spec import Modality
+from zoo.data.decode import decode
+from zoo.data.folder import files_below
+from zoo.data.infer import as_images, find_inputs
+from zoo.data.tables import SUFFIXES, read_table
+from zoo.data.types import Examples, ImageRef, ReadOptions
+from zoo.errors import DataError, ZooError
+from zoo.models.backbone import Backbone
+from zoo.records.runs import RunFolder
+from zoo.transfer.devices import choose_device
+from zoo.transfer.trained import Trained, load_trained
+
+AT_ONCE = 256
+"""Inputs read ahead; memory stays the same however many there are."""
+
+Item = tuple[str, Mapping[Modality, Any]]
+"""Name and values of one input."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What was said of one input."""
+
+    input: str
+    label: str | None = None
+    """The most probable class; None for several labels or numbers."""
+    labels: tuple[str, ...] = ()
+    """Every class above one half, for several labels."""
+    probabilities: Mapping[str, float] | None = None
+    """Of the most probable classes, greatest first."""
+    values: Mapping[str, float] | None = None
+    """Predicted numbers by target."""
+    error: str | None = None
+    """Why there is no prediction."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The stable keys of one line."""
+        if self.error is not None:
+            return {"input": self.input, "error": self.error}
+        if self.values is not None:
+            return {"input": self.input, "values": dict(self.values)}
+        what = {"label": self.label} if self.label is not None else {"labels": list(self.labels)}
+        return {"input": self.input, **what, "probabilities": dict(self.probabilities or {})}
+
+
+def predict(
+    run: str | Path,
+    inputs: Iterable[Any] | str | Path,
+    *,
+    root: str | Path = "runs",
+    device: str = "auto",
+    batch_size: int = 32,
+    top: int = 3,
+    backbone: Backbone | None = None,
+    read: ReadOptions | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Iterator[Prediction]:
+    """Predictions in the order of the inputs; a bad one gives an error in its place.
+
+    Args:
+        run: a run's folder, its name, or "last".
+        inputs: files, folders or tables for images; texts, or tables, for texts; mappings with a value for each
+            modality for both.
+        root: where runs lie.
+        device: auto, cpu, cuda or cuda:1.
+        batch_size: rows at once.
+        top: probabilities shown for each input.
+        backbone: needed where the run's backbone was wrapped from a module in Python.
+        read: which columns of a table to read.
+        progress: called with the number of inputs done since the last call.
+    """
+    folder = RunFolder.open(run, root=Path(root))
+    trained = load_trained(folder.path, device=choose_device(device), backbone=backbone)
+    items = _items([inputs] if isinstance(inputs, str | Path) else inputs, trained, read or ReadOptions())
+    while chunk := list(islice(items, AT_ONCE)):
+        yield from _predicted(trained, chunk, batch_size, top)
+        if progress is not None:
+            progress(len(chunk))
+
+
+def _predicted(trained: Trained, chunk: Sequence[Item], batch_size: int, top: int) -> list[Prediction]:
+    errors = {index: reason for index, item in enumerate(chunk) if (reason := _wrong(trained, item)) is not None}
+    good = [index for index in range(len(chunk)) if index not in errors]
+    found: dict[int, Prediction] = {i: Prediction(chunk[i][0], error=reason) for i, reason in errors.items()}
+    if good:
+        examples = Examples(
+            inputs={m: [chunk[i][1][m] for i in good] for m in trained.backbone.modalities},
+            targets=None,
+            ids=tuple(chunk[i][0] for i in good),
+            names=tuple(chunk[i][0] for i in good),
+        )
+        outputs = trained.predict(examples, batch_size=batch_size)
+        found |= {i: _one(trained, chunk[i][0], row, top) for i, row in zip(good, outputs, strict=True)}
+    return [found[index] for index in range(len(chunk))]
+
+
+def _one(trained: Trained, name: str, row: Any, top: int) -> Prediction:
+    task = trained.task
+    if task.kind == "regression":
+        return Prediction(name, values={t: float(v) for t, v in zip(task.targets, row, strict=True)})
+    order = [int(i) for i in row.argsort()[::-1]]
+    shown = {task.classes[i]: round(float(row[i]), 6) for i in order[:top]}
+    if task.kind == "multilabel":
+        return Prediction(name, labels=tuple(task.classes[i] for i in order if row[i] >= 0.5), probabilities=shown)
+    return Prediction(name, label=task.classes[order[0]], probabilities=shown)
+
+
+def _wrong(trained: Trained, item: Item) -> str | None:
+    """Why an input cannot be used, or None."""
+    for modality in trained.backbone.modalities:
+        value = item[1].get(modality)
+        if value is None:
+            return f"no {modality} given"
+        if isinstance(value, ImageRef):
+            try:
+                decode(value)
+            except ZooError as error:
+                return error.what
+        if modality == "text" and not (value if isinstance(value, str) else "".join(value)).strip():
+            return "empty text"
+    return None
+
+
+def _items(inputs: Iterable[Any], trained: Trained, read: ReadOptions) -> Iterator[Item]:
+    modalities = trained.backbone.modalities
+    for number, each in enumerate(inputs):
+        if isinstance(each, Mapping):
+            yield str(each.get("input", number)), {m: _value(m, each[m]) for m in modalities if m in each}
+        elif _is_table(each):
+            yield from _table_items(Path(each), modalities, read)
+        elif modalities == ("text",):
+            yield (each if isinstance(each, str) else str(each)), {"text": _text(each)}
+        elif modalities == ("image",):
+            yield from _image_items(each)
+        else:
+            raise DataError(
+                f"the model takes {' and '.join(modalities)}, and '{each}' is one of them at most",
+                help="give a table with a column for each",
+            )
+
+
+def _image_items(each: Any) -> Iterator[Item]:
+    if isinstance(each, ImageRef):
+        yield each.name, {"image": each}
+        return
+    path = Path(each)
+    files = sorted(files_below(path)) if path.is_dir() else [path]
+    for file in files:
+        yield str(file), {"image": ImageRef(name=str(file), path=str(file))}
+
+
+def _table_items(path: Path, modalities: Sequence[Modality], read: ReadOptions) -> Iterator[Item]:
+    columns = read_table(path, read)
+    image, text = find_inputs(columns, str(path), read, tuple(modalities))
+    count = len(next(iter(columns.values())))
+    images = as_images(columns[image], path.parent) if image is not None else []
+    for row in range(count):
+        values: dict[Modality, Any] = {}
+        if image is not None:
+            values["image"] = images[row]
+        if text:
+            cells = tuple(str(columns[name][row]) for name in text)
+            values["text"] = cells[0] if len(cells) == 1 else cells
+        yield f"{path.name}:{row}", values
+
+
+def _value(modality: Modality, value: Any) -> Any:
+    if modality == "image" and not isinstance(value, ImageRef):
+        return ImageRef(name=str(value), path=str(value))
+    return value
+
+
+def _text(each: Any) -> Any:
+    return (str(each[0]), str(each[1])) if isinstance(each, tuple | list) else str(each)
+
+
+def _is_table(each: Any) -> bool:
+    if not isinstance(each, str | Path) or "\n" in str(each) or len(str(each)) > 4_000:
+        return False
+    path = Path(each)
+    return path.suffix.lower() in SUFFIXES and path.is_file()
