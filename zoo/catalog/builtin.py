@@ -33,6 +33,7 @@ def zoo_strategies() -> Iterable[StrategySpec]:
         StrategySpec("head", at + "HeadOnly", "freeze the backbone, train the head by gradient descent"),
         StrategySpec("partial", at + "Partial", "train the head and the last stages"),
         StrategySpec("full", at + "Full", "train everything, the backbone at a lower rate"),
+        StrategySpec("lp-ft", at + "ProbeThenFull", "solve a linear head, then train everything from there"),
     ]
 
 

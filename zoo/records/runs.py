@@ -123,8 +123,8 @@ def list_runs(root: Path) -> list[RunFolder]:
 
 def slug(text: str) -> str:
     """Letters, digits, dots and dashes; at most 48 of them."""
-    parts = [part.rpartition("/")[2] if part.count("/") > 1 else part for part in text.split("+")]
-    cleaned = re.sub(r"[^\w.-]+", "-", "+".join(parts).replace("+", "-")).strip("-.")
+    parts = [part.partition("@")[0].rpartition("/")[2] for part in text.split("+")]
+    cleaned = re.sub(r"[^\w.-]+", "-", "-".join(parts)).strip("-.")
     return cleaned[:48].strip("-.") or "run"
 
 

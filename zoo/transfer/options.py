@@ -90,6 +90,7 @@ def resolve(training: Training, data: Dataset, subject: Subject, *, gpu: bool) -
             params=subject.params,
             pretrained=subject.pretrained,
             gpu=gpu,
+            linear=training.head == "linear",
         )
         strategy = choice.name
         notes.append(f"strategy {choice.name}: {choice.reason}")

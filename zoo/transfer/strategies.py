@@ -100,6 +100,21 @@ class Full:
 
 
 @dataclass(frozen=True)
+class ProbeThenFull:
+    """Solve a linear head first, then train everything from there: a random head would push good features astray.
+
+    Kumar et al. 2022, https://arxiv.org/abs/2202.10054.
+    """
+
+    name: ClassVar[str] = "lp-ft"
+    backbone_lr: float = 0.1
+    """Rate of the backbone relative to the head."""
+
+    def phases(self, stages: Sequence[StageRow]) -> tuple[Phase, ...]:
+        return (*LinearProbe().phases(stages), *Full(self.backbone_lr).phases(stages))
+
+
+@dataclass(frozen=True)
 class Choice:
     """A strategy chosen for the user, with the reason in one sentence."""
 
@@ -118,15 +133,20 @@ def strategy_named(name: str, *, unfreeze: int = 1, backbone_lr: float = 0.1) ->
         HeadOnly.name: HeadOnly(),
         Partial.name: Partial(unfreeze, backbone_lr),
         Full.name: Full(backbone_lr),
+        ProbeThenFull.name: ProbeThenFull(backbone_lr),
     }
     if name not in known:
         raise UnknownNameError("strategy", name, known, help=f"the strategies are {', '.join(known)}")
     return known[name]
 
 
-def choose(*, rows: int, classes: int, params: int | None, pretrained: bool, gpu: bool) -> Choice:
+def choose(
+    *, rows: int, classes: int, params: int | None, pretrained: bool, gpu: bool, linear: bool = True
+) -> Choice:
     """A strategy for data of this size: few rows a class or an expensive step call for the probe."""
     per_class = rows / max(classes, 1)
+    if not linear:
+        return Choice("full" if gpu or not pretrained else "head", "this head cannot be solved, so it is trained")
     if not pretrained:
         return Choice("full", "the weights are random, so there is nothing to keep frozen")
     if per_class <= 16:
@@ -136,7 +156,7 @@ def choose(*, rows: int, classes: int, params: int | None, pretrained: bool, gpu
         return Choice(
             "linear-probe", "training the whole backbone on a CPU would take long; try --strategy full on a GPU"
         )
-    return Choice("full", f"{per_class:.0f} training rows a class are enough to train every stage")
+    return Choice("lp-ft", f"{per_class:.0f} training rows a class are enough to train every stage")
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,7 @@ class Session:
         assert training.backbone_lr is not None
         strategy = strategy_named(training.strategy, unfreeze=training.unfreeze, backbone_lr=training.backbone_lr)
         self.phases: tuple[Phase, ...] = strategy.phases(self.rows)
+        self.gradient_phases = tuple(phase for phase in self.phases if phase.solver == "gradient")
         self.model, self.head_options, one = self._model()
         self.plan = self._plan(one)
 
@@ -111,10 +112,10 @@ class Session:
         )
         gpu = choose_device(config.train.device).type == "cuda"
         training, reasons = resolve(config.train, data, subject, gpu=gpu)
-        if training.strategy == "linear-probe" and training.head != "linear":
+        if training.strategy in ("linear-probe", "lp-ft") and training.head != "linear":
             raise UsageError(
-                f"a linear probe has a linear head, and --head {training.head} was given",
-                help="use --strategy head to train another head on the frozen backbone",
+                f"--strategy {training.strategy} solves a linear head, and --head {training.head} was given",
+                help="use --strategy head or full to train another head",
             )
         set_pooling(backbone, training.pooling)
         session = cls(config, data, backbone, training, (*notes, *data.notes, *reasons))
@@ -123,8 +124,9 @@ class Session:
 
     def train(self, folder: RunFolder, stop: Callable[[], bool], *, resume: bool) -> Trained:
         """The trained model, saved in the run's folder."""
-        if self.phases[0].solver == "closed-form":
-            trained = self._solve(folder)
+        solved = self._solve(folder) if self.phases[0].solver == "closed-form" else None
+        if solved is not None and not self.gradient_phases:
+            trained = solved
         else:
             trained = self._fit_with_back_off(folder, stop, resume=resume)
         save_trained(folder.path / "model", trained)
@@ -133,7 +135,7 @@ class Session:
     def measure(self, trained: Trained, folder: RunFolder) -> Measured:
         """Metrics with intervals on the held-out rows, written to the run."""
         examples = self.data.splits[self.data.held_out]
-        if self.phases[0].solver == "closed-form":
+        if not self.gradient_phases:
             outputs = self._head_on_features(trained, self._features(examples, "measuring"))
         else:
             outputs = predict_outputs(
@@ -193,8 +195,8 @@ class Session:
         train = len(self.data.splits["train"])
         batch = self._batch_size()
         steps = 0
-        if self.phases[0].solver == "gradient":
-            steps = sum(epochs_of(self.phases, self.training)) * -(-train // batch)
+        if self.gradient_phases:
+            steps = sum(epochs_of(self.gradient_phases, self.training)) * -(-train // batch)
         return RunPlan(
             backbone=self.backbone.name,
             data=self.data.name,
@@ -217,7 +219,7 @@ class Session:
         solution = solve(features, train.targets, self.data.task, seed=self.training.seed)
         self.watch(Event(note=f"probe solved in {solution.seconds:.1f} s, C = {solution.C:g}"))
         folder.log({"split": "train", "C": solution.C, "seconds": solution.seconds})
-        linear = next(m for m in self.model.head.modules() if isinstance(m, torch.nn.Linear))
+        linear = self._linear()
         with torch.no_grad():
             linear.weight.copy_(torch.from_numpy(solution.weight))
             linear.bias.copy_(torch.from_numpy(solution.bias))
@@ -241,6 +243,8 @@ class Session:
         assert train.targets is not None
         task = self.data.task
         scale = TargetScale.fit(train.targets) if task.kind == "regression" else None
+        if scale is not None and len(self.gradient_phases) < len(self.phases):
+            self._rescale_head(scale)
         trained = Trained(self.model, self.head_options, task, scale, self.device, self.training.pooling)
         loss = loss_for(task, self.training.loss, self.training.label_smoothing)
         loader = Loader(
@@ -260,7 +264,7 @@ class Session:
         job = Job(
             model=self.model,
             loader=loader,
-            phases=self.phases,
+            phases=self.gradient_phases,
             training=self.training,
             loss=loss if scale is None else lambda outputs, targets: loss(outputs, scale.apply(targets)),
             device=self.device,
@@ -285,6 +289,17 @@ class Session:
                 )
         self.model.eval()
         return trained
+
+    def _rescale_head(self, scale: TargetScale) -> None:
+        """A head that was solved in the units of the data, in units of their deviation."""
+        linear = self._linear()
+        with torch.no_grad():
+            std, mean = linear.bias.new_tensor(scale.std), linear.bias.new_tensor(scale.mean)
+            linear.weight.div_(std[:, None])
+            linear.bias.sub_(mean).div_(std)
+
+    def _linear(self) -> torch.nn.Linear:
+        return next(m for m in self.model.head.modules() if isinstance(m, torch.nn.Linear))
 
     def _split_for_training(self) -> tuple[Examples, Examples]:
         """Training rows, and the rows judged after each epoch.
