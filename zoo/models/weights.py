@@ -66,7 +66,7 @@ def load_state(
         odd.remove(name)
     missing = [n for n in own if n not in state and not _matches(n, optional) and not n.endswith("num_batches_tracked")]
     left = [n for n in state if n not in own and not _matches(n, unused)]
-    broken = [n for n, t in state.items() if t.is_floating_point() and not bool(torch.isfinite(t).all())]
+    broken = [n for n, t in state.items() if n in own and t.is_floating_point() and not _finite(t)]
     problems = [
         *_listed("missing", missing, len(own)),
         *_listed("not of this backbone", left, len(state)),
@@ -80,6 +80,10 @@ def load_state(
             help="check that architecture and weights belong together; `zoo info NAME` shows the ones that do",
         )
     module.load_state_dict({name: tensor for name, tensor in state.items() if name in own}, strict=False)
+
+
+def _finite(tensor: Tensor) -> bool:
+    return bool(torch.isfinite(tensor).all())
 
 
 def _listed(what: str, names: Sequence[str], of: int) -> list[str]:

@@ -140,9 +140,7 @@ def strategy_named(name: str, *, unfreeze: int = 1, backbone_lr: float = 0.1) ->
     return known[name]
 
 
-def choose(
-    *, rows: int, classes: int, params: int | None, pretrained: bool, gpu: bool, linear: bool = True
-) -> Choice:
+def choose(*, rows: int, classes: int, params: int | None, pretrained: bool, gpu: bool, linear: bool = True) -> Choice:
     """A strategy for data of this size: few rows a class or an expensive step call for the probe."""
     per_class = rows / max(classes, 1)
     if not linear:
