@@ -54,6 +54,7 @@ _EXPORTS = {
     # what is loaded
     "Features": "zoo.models.features",
     "Pooling": "zoo.models.features",
+    "join": "zoo.models.features",
     "pool": "zoo.models.features",
     "positions": "zoo.models.features",
     "last_real": "zoo.models.features",
@@ -62,6 +63,7 @@ _EXPORTS = {
     "Inputs": "zoo.models.backbone",
     "Processor": "zoo.models.backbone",
     "Stage": "zoo.models.backbone",
+    "stages_by_group": "zoo.models.stages",
     "Head": "zoo.models.heads",
     "fetch": "zoo.models.weights",
     "read_weights": "zoo.models.weights",
@@ -97,6 +99,8 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
+    from zoo.catalog.catalog import Catalog as Catalog
+    from zoo.catalog.discovery import default_catalog as default_catalog
     from zoo.catalog.hooks import hookimpl as hookimpl
     from zoo.catalog.spec import API_VERSION as API_VERSION
     from zoo.catalog.spec import IMAGENET_MEAN as IMAGENET_MEAN
@@ -114,6 +118,10 @@ if TYPE_CHECKING:
     from zoo.catalog.spec import TextPreprocess as TextPreprocess
     from zoo.catalog.spec import WeightsSpec as WeightsSpec
     from zoo.catalog.spec import fingerprint as fingerprint
+    from zoo.data.augment import Augment as Augment
+    from zoo.data.batches import Loader as Loader
+    from zoo.data.reading import read_dataset as read_dataset
+    from zoo.data.transforms import ImageProcessor as ImageProcessor
     from zoo.data.types import Dataset as Dataset
     from zoo.data.types import Examples as Examples
     from zoo.data.types import ImageRef as ImageRef
@@ -135,6 +143,24 @@ if TYPE_CHECKING:
     from zoo.models.features import Features as Features
     from zoo.models.features import Pooling as Pooling
     from zoo.models.features import first_real as first_real
+    from zoo.models.features import join as join
     from zoo.models.features import last_real as last_real
     from zoo.models.features import pool as pool
     from zoo.models.features import positions as positions
+    from zoo.models.fusion import fuse as fuse
+    from zoo.models.heads import Head as Head
+    from zoo.models.load import load as load
+    from zoo.models.stages import stages_by_group as stages_by_group
+    from zoo.models.weights import fetch as fetch
+    from zoo.models.weights import hub_folder as hub_folder
+    from zoo.models.weights import load_state as load_state
+    from zoo.models.weights import read_weights as read_weights
+    from zoo.models.wrap import wrap as wrap
+    from zoo.verbs.check import check as check
+    from zoo.verbs.evaluate import evaluate as evaluate
+    from zoo.verbs.extract import extract as extract
+    from zoo.verbs.finetune import finetune as finetune
+    from zoo.verbs.plan import plan as plan
+    from zoo.verbs.predict import predict as predict
+    from zoo.verbs.runs import open_run as open_run
+    from zoo.verbs.runs import runs as runs

@@ -14,7 +14,7 @@ zoo_api = 1
 GLYPH_WIDTHS = (16, 32, 48, 80)
 GLYPH_PREPROCESS = ImagePreprocess(size=(32, 32), fit="squash", mean=(0.25,), std=(0.33,))
 _PIXELS = ImagePreprocess(size=(16, 16), fit="squash", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
-_PIECES = TextPreprocess(tokenizer="package:zoo_starter/pieces.txt", max_length=128, lower=True)
+TEXT_PREPROCESS = TextPreprocess(tokenizer="package:zoo_starter/pieces.txt", max_length=128, lower=True)
 _WORDS = TextPreprocess(tokenizer="hashed words and pairs", max_length=256, lower=True)
 
 
@@ -121,9 +121,9 @@ def _text(
         family=family,
         dim=dim,
         params=params,
-        context_length=_PIECES.max_length,
+        context_length=TEXT_PREPROCESS.max_length,
         stages=("embedding", *(f"layer{i + 1}" for i in range(int(options["layers"])))),
-        preprocess={"text": _PIECES},
+        preprocess={"text": TEXT_PREPROCESS},
         options=options,
     )
 
@@ -133,7 +133,7 @@ def _lstm() -> BackboneSpec:
 
 
 def _gru() -> BackboneSpec:
-    return _text("gru", "build_gru", "rnn", 256, 707_584, {"width": 64, "hidden": 128, "layers": 2})
+    return _text("gru", "build_gru", "rnn", 256, 411_136, {"width": 64, "hidden": 128, "layers": 1})
 
 
 def _text_transformer() -> BackboneSpec:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import zoo
 from zoo import Backbone, Features, Inputs, LoadRequest, Modality, Pooling, Stage, TextPreprocess, UsageError
-from zoo_starter.pieces import PAD, SEPARATOR, START, VOCABULARY, shipped, words_of
+from zoo_starter.pieces import PAD, SEPARATOR, START, VOCABULARY, Pieces, shipped, words_of
 
 E = TypeVar("E", bound="TextEncoder")
 
@@ -22,9 +22,9 @@ E = TypeVar("E", bound="TextEncoder")
 class PieceProcessor:
     """Texts to `{"ids": (B, T) int64, "mask": (B, T) bool}`, padded to the longest of the batch."""
 
-    def __init__(self, preprocess: TextPreprocess) -> None:
+    def __init__(self, preprocess: TextPreprocess, pieces: Pieces | None = None) -> None:
         self.preprocess = preprocess
-        self.pieces = shipped()
+        self.pieces = pieces or shipped()
 
     @property
     def key(self) -> str:

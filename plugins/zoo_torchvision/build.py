@@ -104,7 +104,7 @@ class Convolutional(TorchvisionBackbone):
         spatial = x if not self.layout.channels_last else x.permute(0, 3, 1, 2)
         height, width = spatial.shape[2:]
         tokens = spatial.flatten(2).transpose(1, 2)  # (B, C, H, W) -> (B, H*W, C)
-        if self.pooling in ("native", "mean"):
+        if self.pooling == "native" or self.pooling == "mean":
             pooled = pool_map(self.layout, x)
         else:
             pooled = pool(tokens, None, self.pooling)
@@ -131,7 +131,7 @@ class VisionTransformer(TorchvisionBackbone):
         x = model.encoder(torch.cat([model.class_token.expand(len(x), -1, -1), x], dim=1))
         tokens = x[:, 1:]
         grid = (pixels.shape[2] // model.patch_size, pixels.shape[3] // model.patch_size)
-        pooled = x[:, 0] if self.pooling in ("native", "cls") else pool(tokens, None, self.pooling)
+        pooled = x[:, 0] if self.pooling == "native" or self.pooling == "cls" else pool(tokens, None, self.pooling)
         return Features(pooled=pooled, tokens=tokens, grid=grid)
 
     def stages(self) -> Sequence[Stage]:

@@ -177,7 +177,7 @@ def test_padding_changes_no_feature(name: str, side: str) -> None:
 def test_a_recurrent_encoder_equals_torch_on_each_text_alone(name: str, cell: type[nn.RNNBase]) -> None:
     backbone = load(name)
     batch = batch_of(backbone, TEXTS)
-    reference = cell(64, 128, num_layers=2, bidirectional=True, batch_first=True)
+    reference = cell(64, 128, num_layers=len(backbone.layers), bidirectional=True, batch_first=True)
     reference.load_state_dict(
         {
             key.replace("_l0", f"_l{i}"): tensor

@@ -1,4 +1,4 @@
-"""A network as a user would have it lying about: the CIFAR ResNet of He et al. 2015, section 4.2, option A shortcuts."""
+"""A network as a user would have it: the CIFAR ResNet of He et al. 2015, section 4.2, option A shortcuts."""
 
 from __future__ import annotations
 

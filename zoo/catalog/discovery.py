@@ -25,9 +25,17 @@ TIME_LIMIT = 5.0
 class EntryPoint(Protocol):
     """What is used of `importlib.metadata.EntryPoint`."""
 
-    name: str
-    value: str
-    dist: Any
+    @property
+    def name(self) -> str:
+        """Left of the equals sign."""
+
+    @property
+    def value(self) -> str:
+        """The module that it names."""
+
+    @property
+    def dist(self) -> Any:
+        """The distribution that declares it, or None."""
 
     def load(self) -> Any:
         """Import what it names."""
@@ -200,7 +208,9 @@ def _stdout_to_stderr() -> Iterator[None]:
 def _installed() -> list[EntryPoint]:
     from importlib.metadata import entry_points
 
-    return sorted(entry_points(group=GROUP), key=lambda entry: (entry.name, str(_distribution(entry))))
+    return sorted(
+        (entry for entry in entry_points(group=GROUP)), key=lambda entry: (entry.name, str(_distribution(entry)))
+    )
 
 
 def _enabled(name: str, environ: Mapping[str, str]) -> bool:

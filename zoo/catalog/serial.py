@@ -11,12 +11,12 @@ from zoo.catalog.spec import BackboneSpec, ImagePreprocess, Preprocess, TextPrep
 
 def spec_to_json(spec: BackboneSpec) -> dict[str, Any]:
     """A specification as plain JSON values."""
-    return _to_json(spec)
+    return _fields_to_json(spec)
 
 
 def weights_to_json(weights: WeightsSpec) -> dict[str, Any]:
     """A weights specification as plain JSON values."""
-    return _to_json(weights)
+    return _fields_to_json(weights)
 
 
 def spec_from_json(value: Mapping[str, Any]) -> BackboneSpec:
@@ -42,10 +42,9 @@ def _preprocess(values: Mapping[str, Any]) -> dict[Any, Preprocess]:
         if "tokenizer" in value:
             found[modality] = TextPreprocess(**_known(TextPreprocess, value))
         else:
-            fields = _known(ImagePreprocess, value)
-            found[modality] = ImagePreprocess(
-                **{name: tuple(each) if isinstance(each, list) else each for name, each in fields.items()}
-            )
+            fields: dict[str, Any] = _known(ImagePreprocess, value)
+            fields |= {name: tuple(each) for name, each in fields.items() if isinstance(each, list)}
+            found[modality] = ImagePreprocess(**fields)
     return found
 
 
@@ -55,9 +54,15 @@ def _known(kind: type[Any], value: Mapping[str, Any]) -> dict[str, Any]:
     return {name: each for name, each in value.items() if name in names}
 
 
+def _fields_to_json(value: BackboneSpec | WeightsSpec) -> dict[str, Any]:
+    return {field.name: _to_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
+
+
 def _to_json(value: Any) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _to_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, WeightsSpec):
+        return _fields_to_json(value)
+    if isinstance(value, ImagePreprocess | TextPreprocess):
+        return dataclasses.asdict(value)
     if isinstance(value, Mapping):
         return {str(key): _to_json(each) for key, each in value.items()}
     if isinstance(value, list | tuple):

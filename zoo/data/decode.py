@@ -44,8 +44,7 @@ def decode(ref: ImageRef, *, max_pixels: int = MAX_PIXELS) -> Any:
                     help="shrink it, or raise --max-pixels",
                 )
             image.load()
-            image = ImageOps.exif_transpose(image)
-            return _to_rgb(image, ref.name)
+            return _to_rgb(ImageOps.exif_transpose(image), ref.name)
         except UnidentifiedImageError:
             start = raw[:24].decode("latin-1").strip()
             raise DataError(f"{ref.name}: not an image (starts with {start!r})") from None

@@ -151,9 +151,9 @@ def _find_image(columns: Mapping[str, Sequence[Any]], label: Sequence[str]) -> s
             return name
     lowered = {name.lower(): name for name in columns}
     for wanted in _IMAGES:
-        name = lowered.get(wanted)
-        if name and name not in label and _looks_like_files(columns[name]):
-            return name
+        found = lowered.get(wanted)
+        if found and found not in label and _looks_like_files(columns[found]):
+            return found
     return None
 
 

@@ -37,7 +37,7 @@ class Features:
         if self.grid is None:
             raise UsageError("these features have no spatial grid", help="use an image backbone for spatial tasks")
         height, width = self.grid
-        return self.tokens.transpose(1, 2).unflatten(2, (height, width))
+        return self.tokens.transpose(1, 2).reshape(len(self.tokens), -1, height, width)
 
 
 def join(parts: Sequence[Features]) -> Features:

@@ -53,16 +53,16 @@ def hub_folder(
     """
     import huggingface_hub as hub
 
-    kept = {"repo_id": repo, "revision": revision, "allow_patterns": list(patterns) if patterns else None}
+    allowed = list(patterns) if patterns else None
     try:
-        found = Path(hub.snapshot_download(**kept, local_files_only=True))  # type: ignore[arg-type]
+        found = Path(hub.snapshot_download(repo, revision=revision, allow_patterns=allowed, local_files_only=True))
     except Exception:  # noqa: BLE001  (whatever the cache lacks, the hub may have)
         found = None
     if found is not None and any(found.iterdir()):
         return found
     _need_hub(repo, revision, offline=offline)
     try:
-        return Path(hub.snapshot_download(**kept, etag_timeout=5))  # type: ignore[arg-type]
+        return Path(hub.snapshot_download(repo, revision=revision, allow_patterns=allowed, etag_timeout=5))
     except Exception as error:
         raise _not_cached(repo, revision, str(error).strip().splitlines()[0]) from error
 

@@ -275,7 +275,7 @@ def _note(order: list[str], name: str) -> Callable[..., None]:
 
 def _by_run_order(module: nn.Module, order: Sequence[str]) -> list[Stage]:
     loose = tuple(module.parameters(recurse=False))
-    stages = []
+    stages: list[Stage] = []
     for name in order:
         child = module.get_submodule(name)
         # A child without parameters (a ReLU, a pool) belongs to the stage before it.

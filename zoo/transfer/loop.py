@@ -111,7 +111,7 @@ class _Run:
         from accelerate.state import AcceleratorState
 
         # The state is a process-wide singleton that refuses a second run with another device or precision.
-        AcceleratorState._reset_state(True)  # type: ignore[no-untyped-call]
+        AcceleratorState._reset_state(True)
         self.job = job
         self.accelerator = Accelerator(
             cpu=job.device.type == "cpu", mixed_precision="bf16" if job.bf16 else "no", device_placement=False
@@ -119,7 +119,7 @@ class _Run:
         self.model = job.model.to(job.device)
         self.images = "image" in job.model.backbone.modalities
         if self.images:
-            self.model = self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self.model = self.model.to(memory_format=torch.channels_last)
         self.at = Progress()
         self.best: dict[str, Tensor] | None = None
         self.started = time.monotonic()

@@ -191,7 +191,7 @@ def set_pooling(backbone: Backbone, pooling: str) -> None:
                 set_pooling(part, pooling)
         return None
     if hasattr(backbone, "pooling"):
-        backbone.pooling = pooling
+        setattr(backbone, "pooling", pooling)  # noqa: B010  (declared by each adapter, not by the base)
     elif pooling != "native":
         raise UsageError(f"{backbone.name} offers no pooling '{pooling}'", help="leave --pooling at native")
     return None

@@ -257,7 +257,7 @@ def _rows(data: Dataset | Examples, split: str | None) -> tuple[Examples, tuple[
     labelled = all(e.targets is not None for e in chosen.values())
     merged = Examples(
         inputs={m: [value for e in chosen.values() for value in e.inputs[m]] for m in first.inputs},
-        targets=np.concatenate([e.targets for e in chosen.values()]) if labelled else None,  # type: ignore[misc]
+        targets=np.concatenate([e.targets for e in chosen.values()]) if labelled else None,
         ids=tuple(each for e in chosen.values() for each in e.ids),
         names=tuple(each for e in chosen.values() for each in e.names),
     )

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from zoo.data.types import Dataset, ReadOptions
 from zoo.errors import DivergedError, UsageError
@@ -64,7 +65,7 @@ def finetune(
         DivergedError: a loss that is not finite.
         Interrupted: `stop` said so.
     """
-    given = {
+    given: dict[str, Any] = {
         "strategy": strategy,
         "epochs": epochs,
         "lr": lr,
