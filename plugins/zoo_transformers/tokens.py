@@ -1,0 +1,118 @@
+"""Texts and pairs of texts to ids, as a model's own tokenizer does it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+import zoo
+from zoo import TextPreprocess, WeightsError
+
+
+class Encoded(NamedTuple):
+    """One text: its ids, and which of the two texts each belongs to where the model asks."""
+
+    ids: list[int]
+    types: list[int] | None
+
+
+class TextProcessor:
+    """Processor of texts: `{"ids": (B, T), "mask": (B, T) bool}`, and "types" (B, T) for models of text pairs.
+
+    Args:
+        tokenizer: of transformers.
+        preprocess: the longest text.
+        rows: of the model's embedding table; an id beyond them is an error.
+        types: token type ids go to the model.
+        files: what the tokenizer was read from, for `key`.
+
+    Raises:
+        WeightsError: the tokenizer knows words that the model has no embedding for.
+    """
+
+    def __init__(
+        self, tokenizer: Any, preprocess: TextPreprocess, *, rows: int, types: bool, files: Sequence[Path] = ()
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.preprocess = preprocess
+        self.rows = rows
+        self.types = types
+        self.padding_side: Literal["left", "right"] = "left" if tokenizer.padding_side == "left" else "right"
+        self.pad = self._pad()
+        digests = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+        settings = [preprocess.max_length, preprocess.lower, self.padding_side, types, rows]
+        self.key = zoo.fingerprint(["transformers", type(tokenizer).__name__, digests, settings])
+        self._check_vocabulary()
+
+    def __call__(self, value: Any, draw: Any = None) -> Encoded:
+        del draw
+        first, second = value if isinstance(value, tuple) else (value, None)
+        if self.preprocess.lower:
+            first, second = first.lower(), second.lower() if second is not None else None
+        found = self.tokenizer(
+            first,
+            second,
+            truncation="longest_first" if second is not None else True,
+            max_length=self.preprocess.max_length,
+            padding=False,
+            return_token_type_ids=self.types,
+            return_attention_mask=False,
+            verbose=False,
+        )
+        ids = list(found["input_ids"]) or [self._filler()]
+        types = list(found.get("token_type_ids", ())) if self.types else None
+        if types is not None and len(types) != len(ids):
+            types = [0] * len(ids)
+        if max(ids) >= self.rows:
+            raise self._mismatch(max(ids))
+        return Encoded(ids, types)
+
+    def length(self, example: Encoded) -> int:
+        return len(example.ids)
+
+    def collate(self, examples: Sequence[Encoded]) -> dict[str, Tensor]:
+        T = max((len(each.ids) for each in examples), default=0)
+        ids = torch.full((len(examples), T), self.pad, dtype=torch.int64)
+        mask = torch.zeros(len(examples), T, dtype=torch.bool)
+        types = torch.zeros_like(ids)
+        for row, each in enumerate(examples):
+            size = len(each.ids)
+            at = slice(0, size) if self.padding_side == "right" else slice(T - size, T)
+            ids[row, at] = torch.tensor(each.ids, dtype=torch.int64)
+            mask[row, at] = True
+            if each.types is not None:
+                types[row, at] = torch.tensor(each.types, dtype=torch.int64)
+        return {"ids": ids, "mask": mask, "types": types} if self.types else {"ids": ids, "mask": mask}
+
+    def finish(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return dict(tensors)
+
+    def _pad(self) -> int:
+        """Any id the model knows: what counts is the mask. GPT-2 has no padding token, openai-gpt not even an end."""
+        names = ("pad_token_id", "eos_token_id", "unk_token_id")
+        known = (getattr(self.tokenizer, name, None) for name in names)
+        return next((int(each) for each in known if each is not None and 0 <= each < self.rows), 0)
+
+    def _filler(self) -> int:
+        """The one token of a text without tokens, as an empty text is for GPT-2."""
+        names = ("bos_token_id", "cls_token_id", "eos_token_id", "unk_token_id")
+        known = (getattr(self.tokenizer, name, None) for name in names)
+        return next((int(each) for each in known if each is not None and 0 <= each < self.rows), self.pad)
+
+    def _check_vocabulary(self) -> None:
+        added = set(getattr(self.tokenizer, "added_tokens_decoder", ()))
+        # Added tokens that no text here uses do no harm, so they are looked at where they turn up.
+        highest = max((index for index in self.tokenizer.get_vocab().values() if index not in added), default=-1)
+        if highest >= self.rows:
+            raise self._mismatch(highest)
+
+    def _mismatch(self, index: int) -> WeightsError:
+        return WeightsError(
+            f"the tokenizer gives the id {index}, and the model has embeddings for {self.rows} tokens alone",
+            help="tokenizer and weights are not of one model; take both from the same folder",
+        )
