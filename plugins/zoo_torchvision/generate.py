@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,7 @@ def _weights(weights: Any) -> dict[str, Any]:
             f"{data.lower()} {'top-1' if key == 'acc@1' else 'top-5'}": round(value / 100, 5)
             for data, values in (weights.meta.get("_metrics") or {}).items()
             for key, value in values.items()
-            if value is not None
+            if value is not None and math.isfinite(value)
         },
         "preprocess": [how.crop_size[0], how.resize_size[0], how.interpolation.value, list(how.mean), list(how.std)],
     }
