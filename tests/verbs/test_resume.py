@@ -62,7 +62,18 @@ def test_a_killed_bert_goes_on_to_the_same_weights(tmp_path: Path, bert: str, te
 def test_a_killed_vit_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     check_kills(
         tmp_path,
-        "timm/test_vit@random sklearn:digits --limit 60 --strategy full --optimizer sgd --augment strong".split(),
+        [
+            "timm/test_vit@random",
+            "sklearn:digits",
+            "--limit",
+            "60",
+            "--strategy",
+            "full",
+            "--optimizer",
+            "sgd",
+            "--augment",
+            "strong",
+        ],
     )
 
 
