@@ -75,7 +75,8 @@ class Subject:
     params: int | None
     pretrained: bool
     transformer: bool
-    image: bool
+    image_size: int | None
+    """Pixels of the shorter side that it takes; None: it takes no images."""
 
 
 def resolve(training: Training, data: Dataset, subject: Subject, *, gpu: bool) -> tuple[Training, tuple[str, ...]]:
@@ -102,7 +103,7 @@ def resolve(training: Training, data: Dataset, subject: Subject, *, gpu: bool) -
         batch_size=training.batch_size or _batch_size(rows),
         lr=training.lr or 1e-3,
         backbone_lr=training.backbone_lr if training.backbone_lr is not None else _backbone_lr(subject),
-        augment=training.augment or ("light" if moves_backbone and subject.image and rows < 50_000 else "none"),
+        augment=training.augment or (_augment(subject, rows) if moves_backbone else "none"),
     )
     return resolved, tuple(notes)
 
@@ -118,6 +119,11 @@ def _batch_size(rows: int) -> int:
         if rows < 15 * 2 * size:
             return size
     return 32
+
+
+def _augment(subject: Subject, rows: int) -> str:
+    """None for small pictures: mirrored, a digit is another character, and a few pixels less are much less."""
+    return "light" if subject.image_size is not None and subject.image_size > 64 and rows < 50_000 else "none"
 
 
 def _backbone_lr(subject: Subject) -> float:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from zoo.catalog.discovery import default_catalog
 from zoo.catalog.names import Selection
+from zoo.catalog.spec import ImagePreprocess
 from zoo.data.augment import recipe
 from zoo.data.batches import Loader
 from zoo.data.reading import read_dataset
@@ -108,7 +109,7 @@ class Session:
             params=sum(p.numel() for p in backbone.parameters()),
             pretrained=_pretrained(backbone),
             transformer=any(isinstance(m, torch.nn.LayerNorm) for m in backbone.modules()),
-            image="image" in backbone.modalities,
+            image_size=_image_size(backbone),
         )
         gpu = choose_device(config.train.device).type == "cuda"
         training, reasons = resolve(config.train, data, subject, gpu=gpu)
@@ -367,6 +368,17 @@ def _only(data: Dataset, backbone: Backbone) -> Dataset:
         for split, examples in data.splits.items()
     }
     return replace(data, splits=splits)
+
+
+def _image_size(backbone: Backbone) -> int | None:
+    """The smallest that any part takes; None if none takes images."""
+    if isinstance(backbone, Paired):
+        return _image_size(backbone.single)
+    if isinstance(backbone, Fused):
+        sizes = [_image_size(part) for part in backbone.parts if isinstance(part, Backbone)]
+        return min((size for size in sizes if size is not None), default=None)
+    preprocess = backbone.spec.preprocess_for(backbone.weights).get("image")
+    return min(preprocess.size) if isinstance(preprocess, ImagePreprocess) else None
 
 
 def _pretrained(backbone: Backbone) -> bool:
