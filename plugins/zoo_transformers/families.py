@@ -106,16 +106,22 @@ AUDIO = frozenset(
     | {"speech_to_text", "speecht5", "unispeech", "wav2vec2", "wav2vec2-bert", "wavlm", "whisper"}
 )
 
+FEELS_PADDING = frozenset(
+    {"convbert", "fnet", "funnel", "mobilebert", "mra", "nystromformer", "recurrent_gemma", "reformer", "yoso"}
+)
+"""Types in which padding reaches the text, mask or no mask: by convolution, landmarks, hashes, Fourier sums or states."""
+
 TOP = frozenset(
     {"bloom", "falcon", "gemma", "gemma2", "gemma3_text", "gpt2", "gpt_neo", "gpt_neox", "gptj", "llama", "mistral"}
-    | {"modernbert", "mt5", "olmo", "olmo2", "phi", "phi3", "qwen2", "qwen3", "smollm3", "t5", "umt5"}
+    | {"modernbert", "mt5", "olmo2", "phi", "phi3", "qwen2", "qwen3", "smollm3", "t5", "umt5"}
+    | {"esm", "eurobert", "megatron-bert", "roberta-prelayernorm", "xlm-roberta-xl"}
     | {"beit", "bit", "clip_vision_model", "convnext", "convnextv2", "data2vec-vision", "deit", "dinov2"}
     | {"dinov2_with_registers", "dinov3_convnext", "dinov3_vit", "focalnet", "hiera", "ijepa", "mobilenet_v2"}
     | {"siglip_vision_model", "swin", "swinv2", "vit", "vit_mae", "vit_msn"}
 )
 """Types with parameters after the last block: a final normalisation, mostly."""
 
-NO_TOP = CLS - TOP | {"openai-gpt", "xlnet", "opt", "resnet", "regnet", "mobilenet_v1"}
+NO_TOP = CLS - TOP | {"olmo", "openai-gpt", "xlnet", "opt", "resnet", "regnet", "mobilenet_v1"}
 """Types that have none, as long as no pooler is kept."""
 
 
@@ -185,7 +191,7 @@ def _dim(config: Mapping[str, Any]) -> int | None:
     family = config["model_type"]
     if family in ("swin", "swinv2", "focalnet", "hiera") and "embed_dim" in config and "depths" in config:
         return int(config["embed_dim"] * 2 ** (len(config["depths"]) - 1))
-    for key in ("hidden_size", "n_embd", "d_model", "dim"):
+    for key in ("hidden_size", "n_embd", "d_model", "dim", "emb_dim"):
         if isinstance(config.get(key), int) and (key != "hidden_size" or family not in _STAGED):
             return int(config[key])
     sizes = config.get("hidden_sizes")

@@ -26,6 +26,8 @@ TOKENIZER_FILES = (
     "tokenizer.model",
     "tekken.json",
 )
+RECORD = "zoo-summary.json"
+"""In the assets of a run: how the pooled vector came about."""
 DEFAULT_LENGTH = 512
 """For models with relative positions whose tokenizer names no length: what they were fine-tuned with."""
 
@@ -155,6 +157,11 @@ class ModelFolder:
     def preprocessor(self) -> Mapping[str, Any] | None:
         """preprocessor_config.json, None if there is none."""
         path = self.path / "preprocessor_config.json"
+        return read_json(path) if path.is_file() else None
+
+    def record(self) -> Mapping[str, Any] | None:
+        """How a run's backbone pooled, where this folder is the assets of a run."""
+        path = self.path / RECORD
         return read_json(path) if path.is_file() else None
 
     def tokenizer_files(self) -> list[Path]:

@@ -99,8 +99,11 @@ def open_model(folder: ModelFolder, request: LoadRequest) -> tuple[nn.Module, fr
                 dtype=torch.float32,
             )
         except (RuntimeError, ValueError, KeyError) as error:
-            raise WeightsError(f"the weights of {request.spec.name} do not fit: {_first_line(error)}") from error
+            raise WeightsError(f"the weights of {request.spec.name} do not fit: {first_line(error)}") from error
     absent = _checked(model, told, request)
+    for parameter in model.parameters():
+        # A tensor that lies in its file lies at any address, and sums differ in their last bit with the alignment.
+        parameter.data = parameter.data.clone()
     return encoder_of(model), absent
 
 
@@ -122,7 +125,7 @@ def open_tokenizer(folder: ModelFolder) -> Any:
                 str(folder.path), local_files_only=True, trust_remote_code=False
             )
     except Exception as error:
-        raise WeightsError(f"the tokenizer in {folder.path} cannot be read: {_first_line(error)}") from error
+        raise WeightsError(f"the tokenizer in {folder.path} cannot be read: {first_line(error)}") from error
 
 
 @contextlib.contextmanager
@@ -154,7 +157,7 @@ def _config(folder: ModelFolder) -> Any:
             )
     except Exception as error:
         raise WeightsError(
-            f"transformers {transformers.__version__} cannot open {folder.path}: {_first_line(error)}",
+            f"transformers {transformers.__version__} cannot open {folder.path}: {first_line(error)}",
             help="models that bring their own code are not run; a newer transformers may know this type",
         ) from error
     if folder.facts.family == "vit_mae":
@@ -263,6 +266,7 @@ def _listed(what: str, names: list[str]) -> list[str]:
     return [f"{len(names)} tensors {what}: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}"]
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """What an error says, without its tail."""
     text = str(error).strip()
     return text.splitlines()[0] if text else type(error).__name__

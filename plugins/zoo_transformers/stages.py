@@ -8,7 +8,14 @@ from torch import nn
 
 from zoo import Stage, UsageError
 
-_EARLY = ("rel_embeddings", "relative_attention_bias", "relative_position_bias", "word_embedding", "embed")
+_EARLY = (
+    "embed",
+    "layernorm_embedding",
+    "rel_embeddings",
+    "relative_attention_bias",
+    "relative_position_bias",
+    "word_embedding",
+)
 """Registered after the blocks by some models, run before them or with the first."""
 
 _BETWEEN = ("conv",)

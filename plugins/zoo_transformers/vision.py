@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -27,7 +28,7 @@ from zoo import (
     UsageError,
     WeightsSpec,
 )
-from zoo_transformers.folder import ModelFolder
+from zoo_transformers.folder import RECORD, ModelFolder
 from zoo_transformers.images import image_preprocess
 from zoo_transformers.opening import model_folder, open_model
 from zoo_transformers.stages import stages_of
@@ -40,7 +41,8 @@ def build(request: LoadRequest) -> VisionBackbone:
     """The image backbone of a folder or hub id."""
     folder = model_folder(request)
     model, absent = open_model(folder, request)
-    if absent and getattr(model, "pooler", None) is not None:
+    record = folder.record()
+    if getattr(model, "pooler", None) is not None and (absent if record is None else not record["pooler"]):
         cast("Any", model).pooler = None  # It would be random, another one at each load.
     return VisionBackbone(request.spec, request.weights, folder, model)
 
@@ -91,12 +93,14 @@ class VisionBackbone(Backbone):
         return self._processor
 
     def save_assets(self, folder: Path) -> None:
-        """Configuration files as they are."""
+        """Configuration files as they are, and whether the model's own pooler serves."""
         folder.mkdir(parents=True, exist_ok=True)
         for name in ("config.json", "preprocessor_config.json"):
             file = self.folder.path / name
             if file.is_file() and file.resolve() != (folder / name).resolve():
                 shutil.copyfile(file, folder / name)
+        record = {"pooler": getattr(self.model, "pooler", None) is not None}
+        (folder / RECORD).write_text(json.dumps(record) + "\n", encoding="utf-8")
 
     def _pool(self, out: Any, tokens: Tensor, first: Tensor | None) -> Tensor:
         if self.pooling == "native":
