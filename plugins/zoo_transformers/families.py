@@ -109,7 +109,7 @@ AUDIO = frozenset(
 FEELS_PADDING = frozenset(
     {"convbert", "fnet", "funnel", "mobilebert", "mra", "nystromformer", "recurrent_gemma", "reformer", "yoso"}
 )
-"""Types in which padding reaches the text, mask or no mask: by convolution, landmarks, hashes, Fourier sums or states."""
+"""Types in which padding reaches the text, mask or no mask: by convolution, landmarks, hashes, Fourier sums, states."""
 
 TOP = frozenset(
     {"bloom", "falcon", "gemma", "gemma2", "gemma3_text", "gpt2", "gpt_neo", "gpt_neox", "gptj", "llama", "mistral"}

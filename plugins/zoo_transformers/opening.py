@@ -252,7 +252,7 @@ def _homeless(model: nn.Module, unexpected: list[str]) -> list[str]:
     own = {name for name, child in model.named_children() if any(True for _ in child.parameters())}
     inside = []
     for name in unexpected:
-        if name.endswith(_LEFT_OVER) or any(part in name for part in _LEFT_OVER_PARTS):
+        if name.endswith((*_LEFT_OVER, *_UNUSED_ANYWAY)) or any(part in name for part in _LEFT_OVER_PARTS):
             continue
         bare = name.removeprefix(f"{base}.") if base else name
         if bare.partition(".")[0] in own:

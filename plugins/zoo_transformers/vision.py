@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import shutil
 from collections.abc import Sequence
@@ -30,7 +29,7 @@ from zoo import (
 )
 from zoo_transformers.folder import RECORD, ModelFolder
 from zoo_transformers.images import image_preprocess
-from zoo_transformers.opening import model_folder, open_model
+from zoo_transformers.opening import first_line, model_folder, open_model
 from zoo_transformers.stages import stages_of
 
 _PREFIX = 8
@@ -121,18 +120,25 @@ class VisionBackbone(Backbone):
         return {}
 
     def _measured(self) -> int:
-        """D of the pooled vector, by one blank image; the model is left in the mode it was in."""
-        if "pixel_values" not in inspect.signature(self.model.forward).parameters:
-            raise UsageError(
-                f"{type(self.model).__name__} takes no pixels", help="`zoo list --modality image` shows image backbones"
-            )
+        """D of the pooled vector, by one blank image; the model is left in the mode it was in.
+
+        Raises:
+            UsageError: the model does not run on images as its folder prepares them.
+        """
         training = self.model.training
         self.model.eval()
         blank = torch.zeros(1, len(self.preprocess.mean), *self.preprocess.size)
-        with torch.no_grad():
-            pooled = self({"image": {"pixels": blank}}).pooled
-        self.model.train(training)
-        return int(pooled.shape[1])
+        try:
+            with torch.no_grad():
+                return int(self({"image": {"pixels": blank}}).pooled.shape[1])
+        except (ValueError, TypeError, AttributeError, RuntimeError) as error:
+            size = "x".join(str(each) for each in self.preprocess.size)
+            raise UsageError(
+                f"{type(self.model).__name__} does not run on images of {size}: {first_line(error)}",
+                help="config.json and preprocessor_config.json have to belong together",
+            ) from error
+        finally:
+            self.model.train(training)
 
 
 def _patches(hidden: Tensor, pixels: Tensor, patch: int) -> tuple[Tensor, Tensor | None, tuple[int, int] | None]:
