@@ -1,0 +1,141 @@
+"""Weights into timm models, through timm's own filters, but strictly."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zoo import UnknownNameError, WeightsError, WeightsSpec, fetch, read_weights
+
+FILES = ("model.safetensors", "pytorch_model.bin")
+"""What timm's hub repositories hold; the first there is taken."""
+
+
+def create(options: Mapping[str, Any], *, classes: int = 0, overlay: Mapping[str, Any] | None = None) -> Any:
+    """A timm model with random weights, or with those that `overlay` brings.
+
+    Args:
+        options: "architecture", and where known "tag", "pretrained_cfg" and "model_args".
+        classes: outputs of the classifier; 0: none.
+        overlay: of timm's pretrained_cfg.
+    """
+    import timm
+
+    architecture = str(options["architecture"])
+    if not timm.is_model(architecture):
+        raise UnknownNameError(
+            "timm architecture", architecture, timm.list_models(), help="another timm release may have it"
+        )
+    config = options.get("pretrained_cfg") or options.get("tag")
+    if isinstance(config, str) and f"{architecture}.{config}" not in timm.models.get_arch_pretrained_cfgs(architecture):
+        raise WeightsError(
+            f"timm {timm.__version__}, which is installed, has no weights '{config}' for {architecture}",
+            help="install a newer timm",
+        )
+    with _quiet():
+        return timm.create_model(
+            architecture,
+            pretrained=overlay is not None,
+            pretrained_cfg=dict(config) if isinstance(config, Mapping) else config,
+            pretrained_cfg_overlay=dict(overlay) if overlay else None,
+            num_classes=classes,
+            **dict(options.get("model_args") or {}),
+        )
+
+
+def load_pretrained(options: Mapping[str, Any], weights: WeightsSpec, *, offline: bool = False) -> Any:
+    """The architecture with these weights and without its classifier.
+
+    Checkpoints of several formats are known to timm alone, which converts them as it loads. It does not notice
+    what is missing once the classifier is dropped; so the whole model is checked first, without memory.
+
+    Raises:
+        WeightsError: weights that are missing, damaged or not of this architecture.
+    """
+    path = _file(weights, offline=offline)
+    if path.suffix == ".npz":
+        return create(options, overlay={**_SOURCES, "file": str(path), "custom_load": True})
+    state = read_weights(path)
+    for name, tensor in state.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise WeightsError(f"{path} holds numbers that are not finite, in {name}", help="fetch it again")
+    _check(options, state, path)
+    # timm drops the classifier because its size differs from 0.
+    return create(options, overlay={**_SOURCES, "state_dict": dict(state), "num_classes": -1})
+
+
+_SOURCES: Mapping[str, Any] = {"url": None, "file": None, "hf_hub_id": None, "source": None, "label_offset": 0}
+
+
+def _check(options: Mapping[str, Any], state: Mapping[str, Tensor], path: Path) -> None:
+    """Assert that the weights are the model's, with a classifier of any size or without one."""
+    import timm
+
+    with torch.device("meta"):
+        blank = create(options)
+    names = blank.pretrained_cfg.get("classifier") or ()
+    names = (names,) if isinstance(names, str) else tuple(names)
+    sizes = {state[f"{name}.weight"].shape[0] for name in names if f"{name}.weight" in state}
+    usual = int(blank.pretrained_cfg.get("num_classes") or 0)
+    problems = []
+    for classes in dict.fromkeys((*sizes, usual, 0)):
+        problem = _misfit(options, classes, state)
+        if problem is None:
+            return
+        problems.append(problem)
+    lines = [line.strip() for line in problems[0].splitlines() if line.strip()]
+    raise WeightsError(
+        f"the weights at {path} do not fit timm's {options['architecture']} ({timm.__version__})",
+        details=[line if len(line) < 300 else line[:300] + " ..." for line in lines[:6]],
+        help="check that architecture and weights belong together; `zoo info NAME` shows the ones that do",
+    )
+
+
+def _misfit(options: Mapping[str, Any], classes: int, state: Mapping[str, Tensor]) -> str | None:
+    """Why the weights are not those of the model with `classes` outputs; None if they are."""
+    for device in ("meta", "cpu"):
+        overlay = {**_SOURCES, "state_dict": dict(state), "num_classes": classes}
+        try:
+            with torch.device(device), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # that copying to the meta device does nothing is the point
+                create(options, classes=classes, overlay=overlay)
+        except (RuntimeError, KeyError, ValueError, AttributeError, AssertionError, NotImplementedError) as error:
+            # What converts a foreign format may compute, which the meta device cannot.
+            if device == "cpu" or str(error).startswith("Error(s) in loading"):
+                return str(error)
+        else:
+            return None
+    return None
+
+
+def _file(weights: WeightsSpec, *, offline: bool) -> Path:
+    kind, _, rest = weights.origin.partition(":")
+    if kind == "hub" and ":" not in rest:
+        try:
+            return fetch(dataclasses.replace(weights, origin=f"{weights.origin}:{FILES[0]}"), offline=offline)
+        except WeightsError as error:
+            try:
+                return fetch(dataclasses.replace(weights, origin=f"{weights.origin}:{FILES[1]}"), offline=offline)
+            except WeightsError:
+                raise error from None
+    return fetch(weights, offline=offline)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """timm's own remarks on what it drops; what matters is checked and said by zoo."""
+    logger = logging.getLogger("timm")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

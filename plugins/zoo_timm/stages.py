@@ -1,0 +1,65 @@
+"""The stages of a timm model: its own parameter groups, in run order."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from torch import nn
+
+from zoo import Stage, stages_by_group
+
+_REPEATED = re.compile(r"(blocks|stages|layers|features|stage|transformers|levels|network)$")
+"""Containers whose children run one after another."""
+
+
+def stages_of(model: nn.Module) -> tuple[Stage, ...]:
+    """Stem to top, every parameter in one."""
+    names = [name for name, _ in model.named_parameters()]
+    matched = _matched(model)
+    if matched is None or set(matched) != set(names) or len(set(matched.values())) < 2:
+        return stages_by_group(model, _by_children(model, names))
+    return stages_by_group(model, _corrected(matched))
+
+
+def _matched(model: nn.Module) -> dict[str, int] | None:
+    """The group of each parameter by timm's own matcher, where the model has one that works."""
+    from timm.models import group_parameters
+
+    if not hasattr(model, "group_matcher"):
+        return None
+    try:
+        matcher: Any = model.group_matcher
+        found: dict[str, int] = group_parameters(model, matcher(coarse=True), reverse=True)
+    except Exception:  # noqa: BLE001  (a matcher that fails is as good as none)
+        return None
+    return found
+
+
+def _corrected(groups: dict[str, int]) -> dict[str, int]:
+    """The matchers put these last, but they run earlier: relative positions that all blocks share, and the
+    normalisation that EfficientViM has for each of its stages."""
+    found = dict(groups)
+    for name in groups:
+        if name.startswith("shared_rel_pos."):
+            found[name] = 0
+        _, place, *_ = name.split(".") if name.startswith("norm.") else ("", "")
+        if place.isdigit():
+            found[name] = max((g for n, g in groups.items() if n.startswith(f"stages.{place}.")), default=groups[name])
+    return found
+
+
+def _by_children(model: nn.Module, names: list[str]) -> dict[str, tuple[float, ...]]:
+    """A group for each child, and for each part of a child that is a sequence of blocks."""
+    children = [name for name, child in model.named_children() if any(True for _ in child.parameters())]
+    found: dict[str, tuple[float, ...]] = {}
+    for name in names:
+        head, *rest = name.split(".")
+        if head not in children:
+            # Bare parameters, such as a class token, join the first child.
+            found[name] = (0.0, -1.0)
+        elif _REPEATED.search(head) and rest[0].isdigit():
+            found[name] = (float(children.index(head)), float(rest[0]))
+        else:
+            found[name] = (float(children.index(head)), -1.0)
+    return found
