@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Self, TypeVar
 
@@ -187,7 +188,7 @@ class Catalog:
             return (*found, (f"'{base}' is taken from {source}",))
         architectures = {spec.architecture for spec in self.backbones.values()}
         known = [*self.backbones, *architectures] if "/" in base else [*architectures, *self.backbones]
-        raise UnknownNameError("backbone", base, known)
+        raise UnknownNameError("backbone", base, known, help=_of_folder(base))
 
     def _resolved(self, base: str) -> BackboneSpec | None:
         source, _, rest = base.partition("/")
@@ -216,6 +217,16 @@ def _listed(by_name: Mapping[str, BackboneSpec], name: str) -> tuple[BackboneSpe
         spec = by_name.get(folded[:cut])
         if spec is not None:
             return spec, name[cut + 1 :]
+    return None
+
+
+def _of_folder(base: str) -> str | None:
+    """What a folder lacks that no plugin could open."""
+    for name in (base.partition("/")[2], base):
+        folder = Path(name).expanduser()
+        if name and folder.is_dir():
+            lacks = "holds no model" if (folder / "config.json").is_file() else "has no config.json"
+            return f"{folder} {lacks} that a plugin knows; give a folder of save_pretrained, or a finished run"
     return None
 
 
