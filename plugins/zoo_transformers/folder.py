@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zoo import TextPreprocess, UsageError, WeightsError
-from zoo_transformers.families import Facts, How, facts_of, native
+from zoo import TextPreprocess, WeightsError
+from zoo_transformers.families import Facts, facts_of, native
+from zoo_transformers.reading import read_json
+from zoo_transformers.summary import Summary, summary_of
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -33,56 +35,6 @@ DEFAULT_LENGTH = 512
 
 _LONGEST = 1_000_000
 """Tokenizers without a limit say 1e30."""
-
-_MODES: Mapping[str, How] = {
-    "pooling_mode_cls_token": "cls",
-    "pooling_mode_max_tokens": "max",
-    "pooling_mode_mean_tokens": "mean",
-    "pooling_mode_lasttoken": "last",
-}
-_MODE_WORDS: Mapping[str, How] = {"cls": "cls", "max": "max", "mean": "mean", "lasttoken": "last"}
-
-
-@dataclass(frozen=True)
-class Dense:
-    """A linear layer after pooling, as some sentence encoders have."""
-
-    inputs: int
-    outputs: int
-    bias: bool
-    activation: str
-    """"tanh" or "identity"."""
-    folder: str
-    """Where its weights are, inside the model folder."""
-
-
-@dataclass(frozen=True)
-class Summary:
-    """How tokens become the native vector."""
-
-    how: tuple[How, ...]
-    """More than one: side by side."""
-    dense: tuple[Dense, ...] = ()
-    normalise: bool = False
-    """To length one."""
-
-    def width(self, hidden: int) -> int:
-        """Of the vector, for tokens of width `hidden`."""
-        return self.dense[-1].outputs if self.dense else hidden * len(self.how)
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values; `from_json` reads them."""
-        return {"how": list(self.how), "dense": [vars_of(each) for each in self.dense], "normalise": self.normalise}
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Summary:
-        """What `to_json` wrote."""
-        return cls(tuple(value["how"]), tuple(Dense(**each) for each in value["dense"]), bool(value["normalise"]))
-
-
-def vars_of(dense: Dense) -> dict[str, Any]:
-    """The fields of a dense layer."""
-    return {name: getattr(dense, name) for name in ("inputs", "outputs", "bias", "activation", "folder")}
 
 
 @dataclass(frozen=True)
@@ -108,25 +60,8 @@ class ModelFolder:
         Raises:
             UsageError: a module after the pooling that zoo does not know.
         """
-        if not self.is_sentence_encoder:
-            return Summary((native(self.facts.family, self.config),))
-        how: tuple[How, ...] = ()
-        dense: list[Dense] = []
-        normalise = False
-        for module in read_json(self.path / "modules.json"):
-            kind, folder = str(module["type"]).rpartition(".")[2], str(module.get("path", ""))
-            if kind == "Pooling":
-                how = _pooling(read_json(self.path / folder / "config.json"), self.path)
-            elif kind == "Dense":
-                dense.append(_dense(read_json(self.path / folder / "config.json"), folder, self.path))
-            elif kind == "Normalize":
-                normalise = True
-            elif kind != "Transformer":
-                raise UsageError(
-                    f"{self.path} has a module {kind} after its transformer, which zoo does not know",
-                    help="remove modules.json from a copy of the folder to have the transformer alone",
-                )
-        return Summary(how or (native(self.facts.family, self.config),), tuple(dense), normalise)
+        own = native(self.facts.family, self.config)
+        return summary_of(self.path, own) if self.is_sentence_encoder else Summary((own,))
 
     def max_length(self) -> int:
         """Longest text in tokens that the model and its tokenizer are made for."""
@@ -229,18 +164,6 @@ def open_folder(path: Path) -> ModelFolder | None:
     return ModelFolder(path, config)
 
 
-def read_json(path: Path) -> Any:
-    """The value in a JSON file.
-
-    Raises:
-        WeightsError: missing or damaged.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"{path} cannot be read: {error}", help="fetch it again") from error
-
-
 def _header(file: Path) -> set[str] | None:
     with file.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
@@ -250,32 +173,3 @@ def _header(file: Path) -> set[str] | None:
             return set(json.loads(stream.read(length))) - {"__metadata__"}
         except ValueError:
             return None
-
-
-def _pooling(config: Mapping[str, Any], path: Path) -> tuple[How, ...]:
-    if isinstance(config.get("pooling_mode"), str):
-        modes = [config["pooling_mode"]]
-        unknown = [mode for mode in modes if mode not in _MODE_WORDS]
-        how = tuple(_MODE_WORDS[mode] for mode in modes if mode in _MODE_WORDS)
-    else:
-        chosen = [key for key, on in config.items() if key.startswith("pooling_mode_") and on]
-        unknown = [key for key in chosen if key not in _MODES]
-        # In the order in which sentence-transformers puts them side by side.
-        how = tuple(word for key, word in _MODES.items() if key in chosen)
-    if unknown or not how:
-        raise UsageError(
-            f"{path} pools by {', '.join(unknown) or 'nothing'}, which zoo does not know",
-            help="it knows cls, mean, max and lasttoken",
-        )
-    return how
-
-
-def _dense(config: Mapping[str, Any], folder: str, path: Path) -> Dense:
-    activation = str(config.get("activation_function", "torch.nn.modules.activation.Tanh")).rpartition(".")[2].lower()
-    if activation not in ("tanh", "identity"):
-        raise UsageError(f"{path / folder} has the activation {activation}, which zoo does not know")
-    if Path(folder).name != folder:
-        raise WeightsError(f"{path / 'modules.json'} points at '{folder}', outside its folder")
-    return Dense(
-        int(config["in_features"]), int(config["out_features"]), bool(config.get("bias", True)), activation, folder
-    )

@@ -30,9 +30,10 @@ from zoo import (
 )
 from zoo_transformers.calling import Calling, vocabulary_rows
 from zoo_transformers.families import AUDIO, PAIRED
-from zoo_transformers.folder import RECORD, ModelFolder, Summary
+from zoo_transformers.folder import RECORD, ModelFolder
 from zoo_transformers.opening import model_folder, open_model, open_tokenizer, quiet
 from zoo_transformers.stages import stages_of
+from zoo_transformers.summary import Summary
 from zoo_transformers.tokens import TextProcessor
 
 
