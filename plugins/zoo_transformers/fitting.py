@@ -50,7 +50,16 @@ def state_of(request: LoadRequest, folder: ModelFolder) -> dict[str, Tensor]:
 
 
 def check_fit(model: nn.Module, told: Mapping[str, Any], request: LoadRequest) -> frozenset[str]:
-    """The missing names that may be missing, after everything else has been found in order."""
+    """The names that the file lacks and may lack (a pooler's), after everything else was found in order.
+
+    Args:
+        model: with the tensors in it.
+        told: what `from_pretrained` tells of missing, unexpected and mismatched names.
+        request: for the name in the error.
+
+    Raises:
+        WeightsError: names what is missing, left over inside the model, of another shape or not finite.
+    """
     missing = sorted(str(name) for name in told["missing_keys"])
     mismatched = [each if isinstance(each, tuple) else (each,) for each in told["mismatched_keys"]]
     pooler = {name for name, _ in model.named_parameters() if _of_pooler(name)}

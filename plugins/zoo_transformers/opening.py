@@ -55,15 +55,14 @@ def _path(request: LoadRequest) -> Path:
     weights = request.weights
     hub = weights is not None and weights.origin.startswith("hub:")
     revision = weights.revision if weights is not None else None
+    if not hub:
+        return zoo.hub_folder(repo, revision=revision, patterns=SMALL, needed=["config.json"], offline=request.offline)
     # A repository may hold its weights five times over, for five libraries.
-    patterns = (*SMALL, "*.safetensors") if hub else SMALL
-    path: Path = zoo.hub_folder(repo, revision=revision, patterns=patterns, offline=request.offline)
-    if hub and not any(path.glob("*.safetensors")):
-        path = zoo.hub_folder(repo, revision=revision, patterns=(*SMALL, "*.bin"), offline=request.offline)
-        if not any(path.glob("*.bin")):
-            raise WeightsError(
-                f"{repo} is cached without its weights in {path}", help=f"run  hf download {repo}  while connected"
-            )
+    patterns, needed = (*SMALL, "*.safetensors"), ["*.safetensors", "*.bin"]
+    path = zoo.hub_folder(repo, revision=revision, patterns=patterns, needed=needed, offline=request.offline)
+    if not any(path.glob("*.safetensors")):
+        patterns, needed = (*SMALL, "*.bin"), ["*.bin"]
+        path = zoo.hub_folder(repo, revision=revision, patterns=patterns, needed=needed, offline=request.offline)
     return path
 
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 import transformers
 import zoo_transformers
+from safetensors.torch import save_file
 from tiny_transformers import TEXT, upstream, write_folder, write_pooling, write_tokenizer
 from torch import Tensor, nn
 
@@ -30,6 +31,7 @@ TEXTS = [
     "the cat sat on the mat " * 9,
 ]
 """Long, short, a pair, unknown words, and longer than the tokenizer allows."""
+SAFE = "model.safetensors"
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 """Other shapes, other orders of float32 sums; nothing else may differ."""
 
@@ -184,6 +186,30 @@ def test_two_poolings_stand_side_by_side_and_are_normalised(tmp_path: Path) -> N
     expected = nn.functional.normalize(torch.cat([tokens[0], tokens.mean(0)]), dim=0)
     assert backbone.dim == 64
     torch.testing.assert_close(features(backbone, ["a cat", TEXTS[0]]).pooled[0], expected, **CLOSE)
+
+
+def test_a_layer_after_the_pooling_is_applied_trained_and_kept(tmp_path: Path) -> None:
+    folder = write_pooling(write_folder(tmp_path / "source", "bert"), "mean_tokens")
+    modules = json.loads((folder / "modules.json").read_text())
+    modules.append({"idx": 2, "name": "2", "path": "2_Dense", "type": "sentence_transformers.models.Dense"})
+    (folder / "modules.json").write_text(json.dumps(modules))
+    (folder / "2_Dense").mkdir()
+    layer = nn.Linear(32, 5)
+    save_file({f"linear.{name}": each for name, each in layer.state_dict().items()}, folder / "2_Dense" / SAFE)
+    told = {
+        "in_features": 32,
+        "out_features": 5,
+        "bias": True,
+        "activation_function": "torch.nn.modules.activation.Tanh",
+    }
+    (folder / "2_Dense" / "config.json").write_text(json.dumps(told))
+    backbone = load(folder)
+    expected = layer(tokens_upstream(folder, "a cat").mean(0)).tanh()
+    torch.testing.assert_close(features(backbone, ["a cat", TEXTS[0]]).pooled[0], expected, **CLOSE)
+    assert backbone.dim == 5
+    assert backbone.stages()[-1].name == "top"
+    backbone.check_stages()
+    check_rebuilt(backbone, folder, tmp_path / "assets", TEXTS)
 
 
 def test_a_pooling_that_zoo_does_not_know_is_named(tmp_path: Path) -> None:

@@ -229,6 +229,23 @@ def test_a_cached_repository_loads_offline(tmp_path: Path) -> None:
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
+def test_a_cached_configuration_without_weights_is_not_taken_for_a_model(tmp_path: Path) -> None:
+    repo = tmp_path / "hub" / "models--someone--tiny"
+    folder = write_folder(repo / "snapshots" / "0123abcd", "gpt2")
+    (folder / "model.safetensors").unlink()
+    (repo / "refs").mkdir()
+    (repo / "refs" / "main").write_text("0123abcd")
+    code = (
+        "import zoo\n"
+        "zoo.load('transformers/someone/tiny@random')\n"
+        "try: zoo.load('transformers/someone/tiny')\n"
+        "except zoo.WeightsError as error: print(error.what)\n"
+    )
+    environ = clean_environ(HF_HUB_CACHE=str(tmp_path / "hub"))
+    done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "someone/tiny is not cached: zoo is offline", done.stderr
+
+
 def clean_environ(**changes: str) -> dict[str, str]:
     import os
 

@@ -44,9 +44,21 @@ def fetch(weights: WeightsSpec, *, offline: bool = False) -> Path:
 
 
 def hub_folder(
-    repo: str, *, revision: str | None = None, patterns: Sequence[str] | None = None, offline: bool = False
+    repo: str,
+    *,
+    revision: str | None = None,
+    patterns: Sequence[str] | None = None,
+    needed: Sequence[str] = (),
+    offline: bool = False,
 ) -> Path:
     """The local folder of a hub repository.
+
+    Args:
+        repo: `owner/name`.
+        revision: a commit, branch or tag.
+        patterns: files to fetch, all if None.
+        needed: a cached folder without a file of one of these patterns is not complete, and is fetched.
+        offline: never touch the network.
 
     Raises:
         WeightsError: not cached, and the hub is not to be reached or has no such repository.
@@ -58,7 +70,7 @@ def hub_folder(
         found = Path(hub.snapshot_download(repo, revision=revision, allow_patterns=allowed, local_files_only=True))
     except Exception:  # noqa: BLE001  (whatever the cache lacks, the hub may have)
         found = None
-    if found is not None and any(found.iterdir()):
+    if found is not None and any(True for pattern in needed or ("*",) for _ in found.glob(pattern)):
         return found
     _need_hub(repo, revision, offline=offline)
     try:
