@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import warnings
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,8 +63,8 @@ def load_pretrained(options: Mapping[str, Any], weights: WeightsSpec, *, offline
     """
     path = _file(weights, offline=offline)
     if path.suffix == ".npz":
-        return create(options, overlay={**_SOURCES, "file": str(path), "custom_load": True})
-    state = read_weights(path)
+        return _from_arrays(options, path)
+    state = _unwrapped(read_weights(path))
     for name, tensor in state.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise WeightsError(f"{path} holds numbers that are not finite, in {name}", help="fetch it again")
@@ -75,10 +76,25 @@ def load_pretrained(options: Mapping[str, Any], weights: WeightsSpec, *, offline
 _SOURCES: Mapping[str, Any] = {"url": None, "file": None, "hf_hub_id": None, "source": None, "label_offset": 0}
 
 
+def _from_arrays(options: Mapping[str, Any], path: Path) -> Any:
+    """From a file of JAX arrays, as Google publishes; timm looks up every array that the model needs."""
+    try:
+        return create(options, overlay={**_SOURCES, "file": str(path), "custom_load": True})
+    except (KeyError, ValueError, RuntimeError, OSError, AssertionError, AttributeError, zipfile.BadZipFile) as error:
+        raise _unfit(options, path, str(error)) from error
+
+
+def _unwrapped(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Without the prefixes that DistributedDataParallel, torch.compile and Lightning put before every name."""
+    found = dict(state)
+    for prefix in ("module.", "_orig_mod.", "model.", "module."):
+        if all(name.startswith(prefix) for name in found):
+            found = {name.removeprefix(prefix): tensor for name, tensor in found.items()}
+    return found
+
+
 def _check(options: Mapping[str, Any], state: Mapping[str, Tensor], path: Path) -> None:
     """Assert that the weights are the model's, with a classifier of any size or without one."""
-    import timm
-
     with torch.device("meta"):
         blank = create(options)
     names = blank.pretrained_cfg.get("classifier") or ()
@@ -91,8 +107,14 @@ def _check(options: Mapping[str, Any], state: Mapping[str, Tensor], path: Path) 
         if problem is None:
             return
         problems.append(problem)
-    lines = [line.strip() for line in problems[0].splitlines() if line.strip()]
-    raise WeightsError(
+    raise _unfit(options, path, problems[0])
+
+
+def _unfit(options: Mapping[str, Any], path: Path, problem: str) -> WeightsError:
+    import timm
+
+    lines = [line.strip() for line in problem.splitlines() if line.strip()]
+    return WeightsError(
         f"the weights at {path} do not fit timm's {options['architecture']} ({timm.__version__})",
         details=[line if len(line) < 300 else line[:300] + " ..." for line in lines[:6]],
         help="check that architecture and weights belong together; `zoo info NAME` shows the ones that do",

@@ -37,12 +37,15 @@ def _matched(model: nn.Module) -> dict[str, int] | None:
 
 
 def _corrected(groups: dict[str, int]) -> dict[str, int]:
-    """The matchers put these last, but they run earlier: relative positions that all blocks share, and the
-    normalisation that EfficientViM has for each of its stages."""
+    """What the matchers put too late or too early: positions that all blocks share run first, EfficientViM
+    has a normalisation for each of its stages, and CaiT's blocks for the class token run after all others."""
     found = dict(groups)
+    top = max(groups.values())
     for name in groups:
-        if name.startswith("shared_rel_pos."):
+        if name.startswith(("shared_rel_pos.", "rope.")):
             found[name] = 0
+        if name.startswith("blocks_token_only."):
+            found[name] = top + 1 + int(name.split(".")[1])
         _, place, *_ = name.split(".") if name.startswith("norm.") else ("", "")
         if place.isdigit():
             found[name] = max((g for n, g in groups.items() if n.startswith(f"stages.{place}.")), default=groups[name])

@@ -25,8 +25,9 @@ class ImagePreprocess:
     """How an image becomes the tensor that these weights were trained on.
 
     `fit` says how the image reaches `size`:
-    "crop" resizes the shorter side to `resize` and cuts the centre; "squash" resizes both sides to `size`;
-    "pad" resizes the longer side to `size` and pads the rest with `fill`.
+    "crop" resizes the shorter side to `resize` and cuts the centre; "squash" resizes both sides to `size`, or where
+    `resize` is greater beyond it, and cuts the centre; "pad" resizes the longer side to `size` and pads the rest with
+    `fill`.
     """
 
     size: tuple[int, int]

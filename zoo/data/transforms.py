@@ -70,11 +70,28 @@ class ImageProcessor:
     def _fit(self, image: Any) -> Any:
         height, width = self.preprocess.size
         if self.preprocess.fit == "squash":
-            return image if image.size == (width, height) else image.resize((width, height), self._resample())
+            return self._centre(self._squashed(image))
         if self.preprocess.fit == "pad":
             return self._padded(image)
+        if height != width:
+            return self._centre(self._covering(image))
+        return self._centre(self._shorter_side(image, self.preprocess.resize or height))
+
+    def _enlarged(self) -> tuple[int, int]:
+        """(H, W) in the proportions of `size`, with `resize` as the shorter side."""
+        height, width = self.preprocess.size
         target = self.preprocess.resize or min(height, width)
-        return self._centre(self._shorter_side(image, target))
+        return height * target // min(height, width), width * target // min(height, width)
+
+    def _squashed(self, image: Any) -> Any:
+        height, width = self._enlarged()
+        return image if image.size == (width, height) else image.resize((width, height), self._resample())
+
+    def _covering(self, image: Any) -> Any:
+        """The smallest image of the same proportions that leaves no border in `size`, which is not square."""
+        height, width = self._enlarged()
+        ratio = min(image.width / width, image.height / height)
+        return image.resize((round(image.width / ratio), round(image.height / ratio)), self._resample())
 
     def _shorter_side(self, image: Any, target: int) -> Any:
         width, height = image.size
@@ -99,8 +116,9 @@ class ImageProcessor:
     def _padded(self, image: Any) -> Any:
         height, width = self.preprocess.size
         w, h = image.size
-        scale = min(width / w, height / h)
-        size = (max(round(w * scale), 1), max(round(h * scale), 1))
+        # Divided as timm and open_clip do, so that halves round alike.
+        ratio = max(w / width, h / height)
+        size = (max(round(w / ratio), 1), max(round(h / ratio), 1))
         return self._on_canvas(image.resize(size, self._resample()), width, height)
 
     def _on_canvas(self, image: Any, width: int, height: int) -> Any:
