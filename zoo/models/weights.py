@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import json
 import zipfile
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,10 @@ def load_state(
             details=problems,
             help="check that architecture and weights belong together; `zoo info NAME` shows the ones that do",
         )
-    module.load_state_dict({name: tensor for name, tensor in state.items() if name in own}, strict=False)
+    fitting = OrderedDict((name, tensor) for name, tensor in state.items() if name in own)
+    # Some networks (MNASNet) refuse a state without the version of its layout; names and shapes are checked above.
+    fitting._metadata = own._metadata  # type: ignore[attr-defined]
+    module.load_state_dict(fitting, strict=False)
 
 
 def _finite(tensor: Tensor) -> bool:
