@@ -31,7 +31,7 @@ class Training:
     lr: float | None = None
     """Of the head; the backbone learns at `backbone_lr` times this."""
     backbone_lr: float | None = None
-    optimizer: Optimizer = "adamw"
+    optimizer: Optimizer | None = None
     momentum: float = 0.9
     schedule: Schedule = "cosine"
     warmup: float = 0.1
@@ -96,12 +96,14 @@ def resolve(training: Training, data: Dataset, subject: Subject, *, gpu: bool) -
         strategy = choice.name
         notes.append(f"strategy {choice.name}: {choice.reason}")
     moves_backbone = strategy not in ("linear-probe", "head")
+    optimizer = training.optimizer or _optimizer(subject)
     resolved = replace(
         training,
         strategy=strategy,
+        optimizer=optimizer,
         epochs=training.epochs or _epochs(rows),
         batch_size=training.batch_size or _batch_size(rows),
-        lr=training.lr or 1e-3,
+        lr=training.lr or (1e-2 if optimizer == "sgd" else 1e-3),
         backbone_lr=training.backbone_lr if training.backbone_lr is not None else _backbone_lr(subject),
         augment=training.augment or (_augment(subject, rows) if moves_backbone else "none"),
     )
@@ -119,6 +121,12 @@ def _batch_size(rows: int) -> int:
         if rows < 15 * 2 * size:
             return size
     return 32
+
+
+def _optimizer(subject: Subject) -> Optimizer:
+    """Pretrained convolutional networks end better with momentum, everything else with AdamW."""
+    convolutional = subject.image_size is not None and not subject.transformer
+    return "sgd" if convolutional and subject.pretrained else "adamw"
 
 
 def _augment(subject: Subject, rows: int) -> str:
