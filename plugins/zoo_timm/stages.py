@@ -37,18 +37,16 @@ def _matched(model: nn.Module) -> dict[str, int] | None:
 
 
 def _corrected(groups: dict[str, int]) -> dict[str, int]:
-    """What the matchers put too late or too early: positions that all blocks share run first, EfficientViM
-    has a normalisation for each of its stages, and CaiT's blocks for the class token run after all others."""
-    found = dict(groups)
+    """What the matchers put too late or too early: positions that all blocks share run first, CaiT's blocks for the
+    class token run after all others, and EfficientViM has a normalisation for each of its stages."""
+    found = {name: 0 if name.startswith(("shared_rel_pos.", "rope.")) else group for name, group in groups.items()}
     top = max(groups.values())
+    if late := {name: top + 1 + int(name.split(".")[1]) for name in groups if name.startswith("blocks_token_only.")}:
+        found |= late | {name: max(late.values()) for name in groups if name.startswith("norm.")}
     for name in groups:
-        if name.startswith(("shared_rel_pos.", "rope.")):
-            found[name] = 0
-        if name.startswith("blocks_token_only."):
-            found[name] = top + 1 + int(name.split(".")[1])
-        _, place, *_ = name.split(".") if name.startswith("norm.") else ("", "")
-        if place.isdigit():
-            found[name] = max((g for n, g in groups.items() if n.startswith(f"stages.{place}.")), default=groups[name])
+        if norm := re.match(r"norm\.(\d+)\.", name):
+            stage = [group for each, group in groups.items() if each.startswith(f"stages.{norm[1]}.")]
+            found[name] = max(stage, default=groups[name])
     return found
 
 
