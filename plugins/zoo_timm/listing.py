@@ -168,6 +168,7 @@ def _from_folder(name: str, folder: Path) -> BackboneSpec:
         options={
             "architecture": config["architecture"],
             "pretrained_cfg": config["pretrained_cfg"],
-            "model_args": config.get("model_args") or {},
+            # timm records the number of classes among them; the classifier is taken off.
+            "model_args": {k: v for k, v in (config.get("model_args") or {}).items() if k != "num_classes"},
         },
     )
