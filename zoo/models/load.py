@@ -48,6 +48,11 @@ def build(selection: Selection, *, offline: bool = False, seed: int = 0) -> Back
     spec = selection.spec
     request = LoadRequest(spec, selection.weights, selection.towers, offline=offline)
     backbone = build_request(request, seed=seed)
+    if selection.weights is None and spec.weights and backbone.weights is not None:
+        raise UsageError(
+            f"{spec.name} always loads weights ({backbone.weights.origin}), so they cannot be random",
+            help="offer a second function or architecture that loads none",
+        )
     backbone.name = selection.name
     return backbone
 

@@ -126,6 +126,11 @@ class Wrapped(Backbone):
             out = self.module(tensors["pixels"]) if self.modality == "image" else self.module(**tensors)
         if isinstance(out, Features):
             return out
+        if not isinstance(out, Tensor):
+            raise UsageError(
+                f"the module returned a {type(out).__name__}, and zoo.wrap takes a tensor or zoo.Features",
+                help="wrap a small module of your own that calls it and returns the tensor",
+            )
         mask = tensors.get("mask")
         token_map = captured[0] if captured else out
         if token_map.ndim == 4:  # (B, D', H, W) -> (B, H*W, D')
@@ -156,6 +161,10 @@ def build_local(request: LoadRequest) -> Backbone:
         PluginError: the file or function is missing, or returns no Backbone.
     """
     path, function = Path(str(request.spec.options["path"])), str(request.spec.options["function"])
+    if function.endswith(".py"):
+        raise PluginError(
+            f"'local:{function}' names no function of that file", help="write `local:path/to/file.py:function`"
+        )
     backbone = getattr(_import_file(path), function, None)
     if backbone is None:
         raise PluginError(f"{path} has no function '{function}'", help="write `local:file.py:function`")
@@ -170,44 +179,73 @@ def build_local(request: LoadRequest) -> Backbone:
 
         state = read_weights(fetch(request.weights, offline=request.offline))
         inner = built.module if isinstance(built, Wrapped) else built
-        load_state(inner, state, unused=_left_over(inner, state))
+        load_state(inner, state, unused=_gone(inner))
+        built.weights = request.weights
     # Rebuilt from the file, not from the module that this call happened to make.
     built.spec = replace(built.spec, factory=request.spec.factory, options=request.spec.options)
     return built
 
 
 def build_run(request: LoadRequest) -> Backbone:
-    """The fine-tuned backbone of a finished run, as the source of the next task."""
+    """The fine-tuned backbone of a finished run, as the source of the next task.
+
+    Raises:
+        UsageError: other weights are asked for.
+    """
+    path = Path(str(request.spec.options["path"]))
+    if request.weights is None or request.weights.tag:
+        raise UsageError(
+            f"the run {path} brings its own weights",
+            help="for other weights name the backbone that it began with; `zoo runs` shows it",
+        )
+    return from_run(path)
+
+
+def from_run(path: Path, part: int | None = None) -> Backbone:
+    """The backbone of the finished run in this folder, or one part of it where it is fused."""
+    from zoo.models.fusion import Fused, Paired
     from zoo.transfer.trained import load_trained
 
-    path = Path(str(request.spec.options["path"]))
     backbone = load_trained(path, device="cpu").backbone
-    backbone.weights = WeightsSpec(tag="run", origin=f"file:{(path / 'model' / 'model.safetensors').resolve()}")
-    return backbone
+    if isinstance(backbone, Paired):  # the next task may have single texts
+        backbone = backbone.single
+    origin = f"file:{(path / 'model' / 'model.safetensors').resolve()}"
+    backbone.weights = WeightsSpec(tag="run", origin=origin, options={"run": str(path), "part": None})
+    parts = [each for each in backbone.parts if isinstance(each, Backbone)] if isinstance(backbone, Fused) else []
+    for index, each in enumerate(parts):
+        each.weights = WeightsSpec(tag="run", origin=origin, options={"run": str(path), "part": index})
+    return backbone if part is None else parts[part]
 
 
 def _load_checkpoint(module: nn.Module, path: Path, head: str | None) -> WeightsSpec:
     from zoo.models.weights import load_state, read_weights
 
-    optional = [f"{head}.*"] if head else []
-    load_state(module, read_weights(path), optional=optional)
+    source_head = [f"{head}.*"] if head else []
+    load_state(module, read_weights(path), optional=source_head, unused=source_head)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return WeightsSpec(tag="file", origin=f"file:{path.resolve()}", sha256=digest, size=path.stat().st_size)
 
 
-def _left_over(module: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
-    # The source head is gone from the module by now, so its tensors in the file have no place.
-    gone = {name for name, child in module.named_modules() if isinstance(child, nn.Identity)}
-    return [key for key in state if key.rpartition(".")[0] in gone]
+def _gone(module: nn.Module) -> list[str]:
+    """Patterns of the tensors in a file that belonged to a source head: the module has nothing in its place now."""
+    return [f"{name}.*" for name, child in module.named_modules() if name and isinstance(child, nn.Identity)]
 
 
 def _import_file(path: Path) -> Any:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None or not path.is_file():
+    if not path.is_file():
         raise PluginError(f"there is no Python file at {path}", help="write `local:path/to/file.py:function`")
+    # A name of its own: a user's `random.py` must not stand in for the standard library's.
+    name = f"zoo_local_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise PluginError(f"{path} is no Python file", help="write `local:path/to/file.py:function`")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
-    spec.loader.exec_module(module)
+    sys.modules[name] = module
+    sys.path.insert(0, str(path.parent))  # its neighbours, as when it is run
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(path.parent))
     return module
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import TypedDict
 
 import numpy as np
@@ -13,7 +14,8 @@ from zoo.data.types import Dataset, Examples, Task
 from zoo.models.backbone import Backbone
 from zoo.models.fusion import Fused, Paired, fuse
 from zoo.models.load import build_request
-from zoo.transfer.metrics import measure
+from zoo.models.wrap import from_run
+from zoo.transfer.metrics import measure_one
 from zoo.transfer.probe import solve
 
 FeaturesOf = Callable[[Backbone, Examples], NDArray[np.float32]]
@@ -78,7 +80,7 @@ def _probe(
 ) -> float | None:
     from zoo.transfer.probe import predict
 
-    return measure(task, predict(solve(x, targets, task, seed=seed), task, y), held)[metric]
+    return measure_one(task, metric, predict(solve(x, targets, task, seed=seed), task, y), held)
 
 
 def _draw(targets: NDArray[np.float32], seed: int) -> NDArray[np.int64]:
@@ -114,6 +116,8 @@ def _built(backbone: Backbone, seed: int, *, random: bool) -> Backbone | None:
         return None
     from zoo.catalog.spec import LoadRequest
 
+    if backbone.weights is not None and backbone.weights.tag == "run" and not random:
+        return from_run(Path(str(backbone.weights.options["run"])), backbone.weights.options["part"])
     spec = replace(backbone.spec, preprocess=backbone.spec.preprocess_for(backbone.weights))
     weights = None if random else backbone.weights
     built = build_request(LoadRequest(spec, weights, backbone.modalities, offline=True), seed=seed)
