@@ -258,8 +258,14 @@ class _Run:
             return
         from safetensors.torch import save_file
 
+        state = copied(self.model, self.names)
+        for name, tensor in state.items():
+            # A step can overflow after a loss that was finite; such weights must not push out the last good ones.
+            if tensor.is_floating_point():
+                self._check(tensor.abs().max(), 0.0, what=f"largest weight of {name}")
+
         def write(folder: Path) -> None:
-            save_file(copied(self.model, self.names), folder / "model.safetensors")
+            save_file(state, folder / "model.safetensors")
             torch.save(self.optimizer.state_dict(), folder / "optimizer.pt")
             if self.best is not None:
                 save_file(self.best, folder / "best.safetensors")

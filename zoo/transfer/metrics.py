@@ -50,21 +50,22 @@ def measure(task: Task, predictions: Array, targets: Array) -> Metrics:
         return _multilabel(predictions, targets) if task.kind == "multilabel" else _classes(predictions, targets)
 
 
+def measure_one(task: Task, metric: str, predictions: Array, targets: Array) -> float | None:
+    """One of the metrics of `measure`, without the others where it can be had alone."""
+    alone = _ALONE.get((task.kind, metric))
+    return measure(task, predictions, targets)[metric] if alone is None else alone(predictions, targets)
+
+
 def bootstrap(
     task: Task, predictions: Array, targets: Array, metric: str, *, draws: int = 1000, seed: int = 0
 ) -> tuple[float, float]:
     """95% percentile interval of a metric over resampled rows (Efron 1979)."""
     rng = np.random.default_rng(seed)
     count = len(targets)
-    quick = _QUICK.get((task.kind, metric))
     values = []
-    for _ in range(draws if quick else min(draws, 200)):
+    for _ in range(draws if (task.kind, metric) in _ALONE else min(draws, 200)):
         rows = rng.integers(0, count, count)
-        value = (
-            quick(predictions[rows], targets[rows])
-            if quick
-            else measure(task, predictions[rows], targets[rows])[metric]
-        )
+        value = measure_one(task, metric, predictions[rows], targets[rows])
         if value is not None and np.isfinite(value):
             values.append(value)
     if not values:
@@ -124,16 +125,15 @@ def calibration_error(probabilities: Array, targets: Array) -> float:
 
 
 def _classes(probabilities: Array, targets: Array) -> Metrics:
-    from sklearn.metrics import balanced_accuracy_score, f1_score
+    from sklearn.metrics import balanced_accuracy_score
 
     decided = probabilities.argmax(1)
     present = np.unique(targets)
-    picked = np.clip(probabilities[np.arange(len(targets)), targets], EPSILON, 1)
     return {
         "accuracy": _accuracy(probabilities, targets),
         "balanced_accuracy": float(balanced_accuracy_score(targets, decided)),
-        "macro_f1": float(f1_score(targets, decided, labels=present, average="macro", zero_division=0)),
-        "log_loss": float(-np.log(picked).mean()),
+        "macro_f1": _macro_f1(probabilities, targets),
+        "log_loss": _log_loss(probabilities, targets),
         "auroc": _auroc(probabilities, targets, present),
         "ece": calibration_error(probabilities, targets),
         "majority": float(np.bincount(targets).max() / len(targets)),
@@ -156,17 +156,15 @@ def _multilabel(probabilities: Array, targets: Array) -> Metrics:
 
     truth, decided = targets.astype(bool), probabilities >= 0.5
     present = truth.any(0)
-    clipped = np.clip(probabilities, EPSILON, 1 - EPSILON)
-    log_loss = -(truth * np.log(clipped) + ~truth * np.log(1 - clipped)).mean()
     mean_ap = [average_precision_score(truth[:, k], probabilities[:, k]) for k in np.flatnonzero(present)]
     return {
         "micro_f1": _micro_f1(probabilities, targets),
-        "macro_f1": float(f1_score(truth[:, present], decided[:, present], average="macro", zero_division=0)),
+        "macro_f1": _macro_f1_of_labels(probabilities, targets),
         "samples_f1": float(f1_score(truth, decided, average="samples", zero_division=0)),
         "map": float(np.mean(mean_ap)) if mean_ap else None,
         "top1": float(truth[np.arange(len(truth)), probabilities.argmax(1)].mean()),
         "subset_accuracy": float((truth == decided).all(1).mean()),
-        "log_loss": float(log_loss),
+        "log_loss": _log_loss_of_labels(probabilities, targets),
     }
 
 
@@ -196,6 +194,35 @@ def _accuracy(probabilities: Array, targets: Array) -> float:
     return float((probabilities.argmax(1) == targets).mean())
 
 
+def _log_loss(probabilities: Array, targets: Array) -> float:
+    picked = np.clip(probabilities[np.arange(len(targets)), targets], EPSILON, 1)
+    return float(-np.log(picked).mean())
+
+
+def _macro_f1(probabilities: Array, targets: Array) -> float:
+    """Over the classes that have rows."""
+    size, decided = probabilities.shape[1], probabilities.argmax(1)
+    both = np.bincount(targets[decided == targets], minlength=size)
+    true, said = np.bincount(targets, minlength=size), np.bincount(decided, minlength=size)
+    present = true > 0
+    return float((2 * both[present] / (true + said)[present]).mean())
+
+
+def _macro_f1_of_labels(probabilities: Array, targets: Array) -> float:
+    """Over the labels that have rows."""
+    truth, decided = targets.astype(bool), probabilities >= 0.5
+    true = truth.sum(0)
+    present = true > 0
+    if not present.any():
+        return 0.0
+    return float((2 * (truth & decided).sum(0)[present] / (true + decided.sum(0))[present]).mean())
+
+
+def _log_loss_of_labels(probabilities: Array, targets: Array) -> float:
+    truth, clipped = targets.astype(bool), np.clip(probabilities, EPSILON, 1 - EPSILON)
+    return float(-np.where(truth, np.log(clipped), np.log(1 - clipped)).mean())
+
+
 def _micro_f1(probabilities: Array, targets: Array) -> float:
     truth, decided = targets.astype(bool), probabilities >= 0.5
     both = int((truth & decided).sum())
@@ -210,9 +237,15 @@ def _r2(predictions: Array, targets: Array) -> float | None:
     return float((1 - ((predictions - targets) ** 2).sum(0) / spread).mean())
 
 
-_QUICK: dict[tuple[str, str], Callable[[Array, Array], float | None]] = {
+_ALONE: dict[tuple[str, str], Callable[[Array, Array], float | None]] = {
     ("binary", "accuracy"): _accuracy,
+    ("binary", "macro_f1"): _macro_f1,
+    ("binary", "log_loss"): _log_loss,
     ("multiclass", "accuracy"): _accuracy,
+    ("multiclass", "macro_f1"): _macro_f1,
+    ("multiclass", "log_loss"): _log_loss,
     ("multilabel", "micro_f1"): _micro_f1,
+    ("multilabel", "macro_f1"): _macro_f1_of_labels,
+    ("multilabel", "log_loss"): _log_loss_of_labels,
     ("regression", "r2"): _r2,
 }

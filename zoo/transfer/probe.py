@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from zoo.data.types import Task
 from zoo.errors import DataError
-from zoo.transfer.metrics import greater_is_better, measure, primary
+from zoo.transfer.metrics import greater_is_better, measure_one, primary
 
 Array = NDArray[Any]
 
@@ -105,7 +105,7 @@ def _scores(x: Array, targets: Array, task: Task, seed: int, grid: Sequence[floa
         return tuple((c, float(c == 1.0)) for c in ordered)
     for kept, held in folds:
         for index, (weight, bias) in enumerate(_path(x[kept], targets[kept], task, ordered)):
-            value = measure(task, _decide(task, x[held] @ weight.T + bias), targets[held])[metric]
+            value = measure_one(task, metric, _decide(task, x[held] @ weight.T + bias), targets[held])
             signed = (value if greater_is_better(metric) else -value) if value is not None else -np.inf
             totals[index] += signed * len(held)
     count = sum(len(held) for _, held in folds)

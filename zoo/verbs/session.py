@@ -118,6 +118,9 @@ class Session:
                 f"--strategy {training.strategy} solves a linear head, and --head {training.head} was given",
                 help="use --strategy head or full to train another head",
             )
+        # Named wrongly, these would be noticed after minutes, or never by a strategy that has no use for them.
+        loss_for(data.task, training.loss, training.label_smoothing)
+        recipe(training.augment or "none")
         set_pooling(backbone, training.pooling)
         session = cls(config, data, backbone, training, (*notes, *data.notes, *reasons))
         session.watch = watch
