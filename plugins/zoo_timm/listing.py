@@ -149,7 +149,12 @@ def _is_timm_folder(folder: Path) -> bool:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return isinstance(config, dict) and isinstance(config.get("architecture"), str) and "pretrained_cfg" in config
+    return (
+        isinstance(config, dict)
+        and isinstance(config.get("architecture"), str)
+        and isinstance(config.get("pretrained_cfg"), dict)
+        and isinstance(config.get("model_args") or {}, dict)
+    )
 
 
 def _from_folder(name: str, folder: Path) -> BackboneSpec:

@@ -27,6 +27,10 @@ def create(options: Mapping[str, Any], *, classes: int = 0, overlay: Mapping[str
         options: "architecture", and where known "tag", "pretrained_cfg" and "model_args".
         classes: outputs of the classifier; 0: none.
         overlay: of timm's pretrained_cfg.
+
+    Raises:
+        UnknownNameError: the installed timm has no such architecture.
+        WeightsError: it has no such weights, or does not build the architecture so.
     """
     import timm
 
@@ -41,15 +45,24 @@ def create(options: Mapping[str, Any], *, classes: int = 0, overlay: Mapping[str
             f"timm {timm.__version__}, which is installed, has no weights '{config}' for {architecture}",
             help="install a newer timm",
         )
+    model_args = dict(options.get("model_args") or {})
     with _quiet():
-        return timm.create_model(
-            architecture,
-            pretrained=overlay is not None,
-            pretrained_cfg=dict(config) if isinstance(config, Mapping) else config,
-            pretrained_cfg_overlay=dict(overlay) if overlay else None,
-            num_classes=classes,
-            **dict(options.get("model_args") or {}),
-        )
+        try:
+            return timm.create_model(
+                architecture,
+                pretrained=overlay is not None,
+                pretrained_cfg=dict(config) if isinstance(config, Mapping) else config,
+                pretrained_cfg_overlay=dict(overlay) if overlay else None,
+                num_classes=classes,
+                **model_args,
+            )
+        except (TypeError, ValueError, KeyError, AssertionError) as error:
+            if overlay is not None or not model_args:
+                raise
+            raise WeightsError(
+                f"timm {timm.__version__} does not build {architecture} with {model_args}: {error}",
+                help="check `model_args` in the folder's config.json, or install a newer timm",
+            ) from error
 
 
 def load_pretrained(options: Mapping[str, Any], weights: WeightsSpec, *, offline: bool = False) -> Any:
