@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 import zoo
-from zoo import Backbone, LoadRequest, UsageError, WeightsError
+from zoo import LoadRequest, UsageError, WeightsError
 from zoo_transformers.fitting import check_fit, state_of
 from zoo_transformers.folder import ModelFolder, open_folder
 
@@ -21,14 +21,6 @@ SMALL = ("*.json", "*.txt", "*.model", "bpe.codes")
 
 _ENCODERS = {"t5": "T5EncoderModel", "mt5": "MT5EncoderModel", "umt5": "UMT5EncoderModel"}
 """Encoder-decoders whose encoder can be had without reading the decoder."""
-
-
-def build(request: LoadRequest) -> Backbone:
-    """A backbone of text or image, whichever the configuration turns out to be; for hub ids not seen before."""
-    from zoo_transformers import text, vision
-
-    folder = model_folder(request)
-    return vision.build(request) if folder.facts.modality == "image" else text.build(request)
 
 
 def model_folder(request: LoadRequest) -> ModelFolder:

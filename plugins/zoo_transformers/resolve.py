@@ -14,7 +14,7 @@ from zoo_transformers.listed import aliases
 
 TEXT_FACTORY = "zoo_transformers.text:build"
 IMAGE_FACTORY = "zoo_transformers.vision:build"
-ANY_FACTORY = "zoo_transformers.opening:build"
+ANY_FACTORY = "zoo_transformers.either:build"
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 

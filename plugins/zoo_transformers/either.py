@@ -1,0 +1,13 @@
+"""Backbones of hub ids whose modality only their configuration tells."""
+
+from __future__ import annotations
+
+from zoo import Backbone, LoadRequest
+from zoo_transformers import text, vision
+from zoo_transformers.opening import model_folder
+
+
+def build(request: LoadRequest) -> Backbone:
+    """A backbone of text or image, whichever the configuration turns out to be."""
+    folder = model_folder(request)
+    return vision.build(request) if folder.facts.modality == "image" else text.build(request)

@@ -1,1 +1,0 @@
-"""HOW TO RANK: arrays in, number out; knows no backbone."""
