@@ -171,16 +171,15 @@ def _multilabel(probabilities: Array, targets: Array) -> Metrics:
 def _regression(task: Task, predictions: Array, targets: Array) -> Metrics:
     from scipy.stats import spearmanr
 
+    predictions, targets = predictions.astype(np.float64), targets.astype(np.float64)
     error = predictions - targets
-    spread = ((targets - targets.mean(0)) ** 2).sum(0)
-    known = spread > 0
-    r2 = 1 - (error**2).sum(0)[known] / spread[known]
+    known, r2 = _r2_by_column(predictions, targets)
     metrics: Metrics = {
         "r2": float(r2.mean()) if known.any() else None,
         "rmse": float(np.sqrt((error**2).mean())),
         "mae": float(np.abs(error).mean()),
     }
-    varied = [k for k in np.flatnonzero(known) if predictions[:, k].std() > 0]
+    varied = [k for k in np.flatnonzero(known) if np.ptp(predictions[:, k]) > 0]
     pearson = [np.corrcoef(predictions[:, k], targets[:, k])[0, 1] for k in varied]
     spearman = [spearmanr(predictions[:, k], targets[:, k]).statistic for k in varied]
     metrics["pearson"] = float(np.mean(pearson)) if varied else None
@@ -196,7 +195,7 @@ def _accuracy(probabilities: Array, targets: Array) -> float:
 
 def _log_loss(probabilities: Array, targets: Array) -> float:
     picked = np.clip(probabilities[np.arange(len(targets)), targets], EPSILON, 1)
-    return float(-np.log(picked).mean())
+    return float(-np.log(picked).mean(dtype=np.float64))
 
 
 def _macro_f1(probabilities: Array, targets: Array) -> float:
@@ -220,7 +219,7 @@ def _macro_f1_of_labels(probabilities: Array, targets: Array) -> float:
 
 def _log_loss_of_labels(probabilities: Array, targets: Array) -> float:
     truth, clipped = targets.astype(bool), np.clip(probabilities, EPSILON, 1 - EPSILON)
-    return float(-np.where(truth, np.log(clipped), np.log(1 - clipped)).mean())
+    return float(-np.where(truth, np.log(clipped), np.log(1 - clipped)).mean(dtype=np.float64))
 
 
 def _micro_f1(probabilities: Array, targets: Array) -> float:
@@ -231,10 +230,19 @@ def _micro_f1(probabilities: Array, targets: Array) -> float:
 
 
 def _r2(predictions: Array, targets: Array) -> float | None:
-    spread = ((targets - targets.mean(0)) ** 2).sum(0)
-    if not (spread > 0).all():
-        return None
-    return float((1 - ((predictions - targets) ** 2).sum(0) / spread).mean())
+    known, r2 = _r2_by_column(predictions, targets)
+    return float(r2.mean()) if known.any() else None
+
+
+def _r2_by_column(predictions: Array, targets: Array) -> tuple[Array, Array]:
+    """Which columns vary, and R2 of each that does.
+
+    Asked by the range: the mean of a constant column is rounded, and its spread is then not quite 0.
+    """
+    known = np.ptp(targets, axis=0) > 0
+    wanted = targets[:, known].astype(np.float64)
+    spread = ((wanted - wanted.mean(0)) ** 2).sum(0)
+    return known, 1 - ((predictions[:, known] - wanted) ** 2).sum(0) / spread
 
 
 _ALONE: dict[tuple[str, str], Callable[[Array, Array], float | None]] = {

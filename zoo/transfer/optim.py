@@ -37,7 +37,7 @@ class Scheduler:
             return t.gamma ** (epoch // t.step_size)
         if t.schedule == "multistep":
             epochs = max(self.total // self.per_epoch, 1)
-            milestones = t.milestones or (epochs // 2, epochs * 3 // 4)
+            milestones = t.milestones or {each for each in (epochs // 2, epochs * 3 // 4) if each > 0}
             return t.gamma ** sum(epoch >= each for each in milestones)
         done = (step - warm) / max(self.total - warm, 1)
         return 1 - done if t.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * done))

@@ -40,6 +40,12 @@ class ProbeSolution:
     """Each strength with its validation log-loss (R2 for regression)."""
     seconds: float
 
+    @property
+    def at_edge(self) -> bool:
+        """Whether the chosen strength is the first or last that was tried, so that one beyond may be better."""
+        tried = [c for c, _ in self.scores]
+        return len(tried) > 1 and self.C in (min(tried), max(tried))
+
 
 def solve(
     features: NDArray[np.float32],
@@ -102,7 +108,8 @@ def _scores(x: Array, targets: Array, task: Task, seed: int, grid: Sequence[floa
     metric = primary(task) if task.kind == "regression" else "log_loss"
     folds = _folds(targets, task, seed)
     if not folds:
-        return tuple((c, float(c == 1.0)) for c in ordered)
+        middle = min(ordered, key=lambda c: abs(np.log(c)))  # nothing to choose by
+        return tuple((c, float(c == middle)) for c in ordered)
     for kept, held in folds:
         for index, (weight, bias) in enumerate(_path(x[kept], targets[kept], task, ordered)):
             value = measure_one(task, metric, _decide(task, x[held] @ weight.T + bias), targets[held])

@@ -72,8 +72,10 @@ class TargetScale:
     @classmethod
     def fit(cls, targets: NDArray[Any]) -> Self:
         """Of training targets (N, K); a constant column is left as it is."""
-        std = targets.std(0)
-        return cls(tuple(map(float, targets.mean(0))), tuple(float(each) or 1.0 for each in np.asarray(std)))
+        wide = targets.astype(np.float64)
+        # By the range: the mean of a constant column is rounded, and its deviation is then not quite 0.
+        std = np.where(np.ptp(wide, axis=0) > 0, wide.std(0), 1.0)
+        return cls(tuple(map(float, wide.mean(0))), tuple(map(float, std)))
 
     def apply(self, targets: Tensor) -> Tensor:
         """Targets in units of their deviation."""

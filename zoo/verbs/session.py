@@ -221,7 +221,8 @@ class Session:
         assert train.targets is not None
         features = self._features(train, "extracting")
         solution = solve(features, train.targets, self.data.task, seed=self.training.seed)
-        self.watch(Event(note=f"probe solved in {solution.seconds:.1f} s, C = {solution.C:g}"))
+        edge = ", the last that was tried" if solution.at_edge else ""
+        self.watch(Event(note=f"probe solved in {solution.seconds:.1f} s, C = {solution.C:g}{edge}"))
         folder.log({"split": "train", "C": solution.C, "seconds": solution.seconds})
         linear = self._linear()
         with torch.no_grad():
