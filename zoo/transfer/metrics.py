@@ -114,7 +114,7 @@ def confusion(task: Task, predictions: Array, targets: Array) -> Array | None:
 
 def calibration_error(probabilities: Array, targets: Array) -> float:
     """Expected calibration error with equal-width bins (Guo et al. 2017, https://arxiv.org/abs/1706.04599)."""
-    confidence, decided = probabilities.max(1), probabilities.argmax(1)
+    confidence, decided = probabilities.max(1).astype(np.float64), probabilities.argmax(1)
     right = decided == targets
     bins = np.minimum((confidence * ECE_BINS).astype(int), ECE_BINS - 1)
     total = 0.0
