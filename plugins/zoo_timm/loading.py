@@ -48,7 +48,7 @@ def create(options: Mapping[str, Any], *, classes: int = 0, overlay: Mapping[str
     model_args = dict(options.get("model_args") or {})
     with _quiet():
         try:
-            return timm.create_model(
+            model = timm.create_model(
                 architecture,
                 pretrained=overlay is not None,
                 pretrained_cfg=dict(config) if isinstance(config, Mapping) else config,
@@ -63,6 +63,17 @@ def create(options: Mapping[str, Any], *, classes: int = 0, overlay: Mapping[str
                 f"timm {timm.__version__} does not build {architecture} with {model_args}: {error}",
                 help="check `model_args` in the folder's config.json, or install a newer timm",
             ) from error
+    return model if classes else _without_mixture(model)
+
+
+def _without_mixture(model: Any) -> Any:
+    """Without the shares of EfficientViM's classifiers in its answer: timm keeps them when the classifiers are gone,
+    and no feature depends on them."""
+    if type(model).__name__ == "EfficientViM":
+        for name in ("weights", "weights_dist"):
+            if hasattr(model, name):
+                delattr(model, name)
+    return model
 
 
 def load_pretrained(options: Mapping[str, Any], weights: WeightsSpec, *, offline: bool = False) -> Any:

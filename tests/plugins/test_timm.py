@@ -92,7 +92,19 @@ def patches(model: Any, whole: torch.Tensor, tiny: Tiny) -> torch.Tensor:
     return whole.flatten(2).transpose(1, 2)  # (B, C, H, W)
 
 
-@pytest.mark.parametrize("peculiar", [name for name in TINY if "distill" not in name and name != "levit"])
+@pytest.mark.parametrize(
+    "peculiar",
+    [
+        "vit with class and register tokens",
+        "vit with registers and no class token",
+        "vit pooled by attention",
+        "swin",
+        "convnext",
+        "mobilenet with a dense layer after its pooling",
+        "vgg with dense layers after its pooling",
+        "a class token by itself",
+    ],
+)
 def test_the_source_classifier_on_pooled_features_gives_the_source_logits(peculiar: str, tmp_path: Path) -> None:
     tiny = TINY[peculiar]
     model = write_folder(tmp_path, tiny)
@@ -214,6 +226,17 @@ def record(module: torch.nn.Module, place: int, ran: list[int]) -> None:
         ran.append(place)
 
     handle = module.register_forward_hook(first)
+
+
+@pytest.mark.parametrize(
+    "architecture", [*CURIOUS, "efficientvim_m1", "crossvit_tiny_240", "cait_xxs24_224", "levit_128s"]
+)
+def test_every_parameter_learns(architecture: str) -> None:
+    with torch.device("meta"):
+        backbone = build(LoadRequest(LISTED[architecture], None, ("image",))).train()
+        height, width = backbone.processor("image").preprocess.size
+        backbone({"image": {"pixels": torch.zeros(2, 3, height, width)}}).pooled.sum().backward()
+    assert [name for name, parameter in backbone.named_parameters() if parameter.grad is None] == []
 
 
 def test_listing_imports_neither_torch_nor_timm() -> None:
