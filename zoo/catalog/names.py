@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,7 +94,7 @@ def choose_weights(
     if any(wanted.casefold() == each.tag.casefold() for each in spec.weights if each.tag):
         return _tagged(spec, wanted), ()
     path = Path(wanted).expanduser()
-    default = spec.weights[0] if spec.weights else None
+    default = _tagged(spec, tag) if tag is not None else spec.weights[0] if spec.weights else None
     if path.exists():
         return (
             WeightsSpec(
@@ -104,7 +105,7 @@ def choose_weights(
             ),
             (),
         )
-    if default is not None and default.origin.startswith("hub:") and _looks_like_revision(wanted):
+    if default is not None and default.origin.startswith("hub:") and _looks_like_revision(wanted, default):
         return (
             WeightsSpec(
                 tag=default.tag,
@@ -153,13 +154,16 @@ def _unknown_tag(spec: BackboneSpec, tag: str) -> WeightsError:
     return WeightsError(f"{spec.name} has no weights '{tag}'.{hint}", help=known)
 
 
-def _looks_like_revision(text: str) -> bool:
+def _looks_like_revision(text: str, weights: WeightsSpec) -> bool:
+    if weights.tag:
+        # Where there are tags, a word is one that was mistyped.
+        return re.fullmatch(r"[0-9a-f]{7,40}", text) is not None
     return os.sep not in text and not text.endswith((".safetensors", ".pt", ".pth", ".bin"))
 
 
 def _existing_path(text: str) -> bool:
-    """Whether the text, or what follows a source prefix, is a file or folder."""
-    for candidate in (text, text.partition("/")[2]):
+    """Whether the text, or what follows a source or a prefix such as `local-dir:`, is a file or folder."""
+    for candidate in (text, text.partition("/")[2], text.partition(":")[2]):
         if candidate and (candidate.startswith((".", "~", os.sep)) or os.sep in candidate):
             try:
                 if Path(candidate).expanduser().exists():
