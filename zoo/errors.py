@@ -79,7 +79,17 @@ class UnknownNameError(UsageError):
 
 
 class DuplicateNameError(PluginError):
-    """One name offered by two plugins."""
+    """One name offered by two plugins.
+
+    Args:
+        what: one sentence that names both.
+        owner: the plugin that has it.
+        help: what to do next.
+    """
+
+    def __init__(self, what: str, *, owner: str = "", help: str | None = None) -> None:  # noqa: A002
+        super().__init__(what, help=help)
+        self.owner = owner
 
 
 def close_matches(name: str, known: Iterable[str], count: int = 3) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any, Self, TypeVar
 import pluggy
 
 from zoo.catalog import hooks
+from zoo.catalog.faults import faults
+from zoo.catalog.guard import as_plugin_error, stdout_to_stderr
 from zoo.catalog.names import Selection, Words, choose_weights, order_of, split_fused, take_apart, weights_name
 from zoo.catalog.spec import (
     BackboneSpec,
@@ -22,7 +25,7 @@ from zoo.catalog.spec import (
     StrategySpec,
     WeightsSpec,
 )
-from zoo.errors import DuplicateNameError, PluginError, UnknownNameError, UsageError
+from zoo.errors import DuplicateNameError, PluginError, UnknownNameError, UsageError, ZooError
 
 S = TypeVar("S", BackboneSpec, HeadSpec, StrategySpec, ScorerSpec, DatasetSpec, ExporterSpec)
 
@@ -78,14 +81,26 @@ def offer_of(name: str, manager: pluggy.PluginManager) -> Offer:
     """
     found: dict[str, tuple[Any, ...]] = {}
     for kind, expected in _KINDS.items():
-        specs = [spec for result in getattr(manager.hook, f"zoo_{kind}")() for spec in result]
+        caller = getattr(manager.hook, f"zoo_{kind}")
+        results = caller()
+        if len(results) != len(caller.get_hookimpls()):  # pluggy leaves None out
+            raise PluginError(f"plugin '{name}' returned nothing from zoo_{kind}, not specifications")
+        specs = [spec for result in results for spec in _iterated(result, f"plugin '{name}'", f"zoo_{kind}")]
         for spec in specs:
             if not isinstance(spec, expected):
                 raise PluginError(
                     f"plugin '{name}' returned a {type(spec).__name__} from zoo_{kind}, not a {expected.__name__}"
                 )
+            if wrong := faults(spec):
+                raise PluginError(f"plugin '{name}' returned from zoo_{kind} a {expected.__name__} {wrong}")
         found[kind] = tuple(specs)
     return Offer(**found)
+
+
+def _iterated(result: Any, who: str, hook: str) -> Iterable[Any]:
+    if not isinstance(result, Iterable):
+        raise PluginError(f"{who} returned a {type(result).__name__} from {hook}, not several specifications")
+    return result
 
 
 @dataclass(frozen=True)
@@ -131,10 +146,7 @@ class Catalog:
         for spec in specs:
             key = f"{kind}:{spec.name.casefold()}"
             if key in owners:
-                raise DuplicateNameError(
-                    f"plugin '{owners[key]}' and plugin '{plugin}' both offer {kind[:-1]} '{spec.name}'",
-                    help="one of them must rename it; ZOO_DISABLE=NAME switches a plugin off",
-                )
+                raise _clash(owners[key], plugin, kind, spec.name)
             owners[key] = plugin
             table[spec.name] = spec
         return MappingProxyType(table)
@@ -192,19 +204,53 @@ class Catalog:
 
     def _resolved(self, base: str) -> BackboneSpec | None:
         source, _, rest = base.partition("/")
+        sources = order_of(s.source for s in self.backbones.values())
         for plugin, manager in self.managers.items():
             own = {spec.source for spec in self.backbones.values() if self.owners_of(spec) == plugin} | {plugin}
-            if rest and source in order_of(s.source for s in self.backbones.values()) and source not in own:
+            if rest and source in sources and source not in own:
                 continue
-            name = rest if rest and source in own else base
-            for found in manager.hook.zoo_resolve(name=name):
-                if isinstance(found, BackboneSpec):
-                    return found
+            found = _asked(plugin, manager, rest if rest and source in own else base)
+            if found is not None:
+                return found
         return None
 
     def owners_of(self, spec: BackboneSpec) -> str | None:
         """The plugin that offers a backbone; None for resolved names."""
         return self.owners.get(f"backbones:{spec.name.casefold()}")
+
+
+def _asked(plugin: str, manager: pluggy.PluginManager, name: str) -> BackboneSpec | None:
+    """What a plugin resolves a name to; its fault costs a warning, an error that it means for the user is raised."""
+    try:
+        with stdout_to_stderr():
+            answers = manager.hook.zoo_resolve(name=name)
+        for found in answers:
+            if not isinstance(found, BackboneSpec):
+                raise PluginError(f"it returned a {type(found).__name__}, not a BackboneSpec or None")
+            if wrong := faults(found, listed=False):
+                raise PluginError(f"it returned a BackboneSpec {wrong}")
+            return found
+    except PluginError as error:
+        wrong = error.what
+    except ZooError:
+        raise
+    except (Exception, SystemExit) as error:  # noqa: BLE001  (foreign code)
+        wrong = as_plugin_error(error).what
+    else:
+        return None
+    warnings.warn(f"plugin '{plugin}' could not be asked for '{name}': {wrong}", stacklevel=2)
+    return None
+
+
+def _clash(first: str, second: str, kind: str, name: str) -> DuplicateNameError:
+    what = f"{'strategy' if kind == 'strategies' else kind[:-1]} '{name}'"
+    if first == second:
+        return DuplicateNameError(f"plugin '{first}' offers {what} twice", help="offer it once")
+    return DuplicateNameError(
+        f"plugin '{first}' and plugin '{second}' both offer {what}",
+        owner=first,
+        help="one of them must rename it; ZOO_DISABLE=NAME switches a plugin off",
+    )
 
 
 def _listed(by_name: Mapping[str, BackboneSpec], name: str) -> tuple[BackboneSpec, str | None] | None:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import importlib
+import importlib.metadata
 import os
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from zoo.catalog.catalog import Catalog, Offer, manager_for, offer_of
+from zoo.catalog.guard import Surroundings, stdout_to_stderr, within
 from zoo.catalog.hooks import GROUP
 from zoo.catalog.spec import API_VERSION
-from zoo.errors import PluginError, close_matches
+from zoo.errors import DuplicateNameError, PluginError, UsageError, close_matches
 
 TIME_LIMIT = 5.0
 """Seconds that one plugin may take to import and list."""
@@ -56,6 +56,8 @@ class PluginReport:
     seconds: float = 0.0
     backbones: int = 0
     location: str | None = None
+    changed: tuple[str, ...] = ()
+    """What it changed in the process when it was imported, such as environment variables."""
 
 
 @dataclass(frozen=True)
@@ -64,21 +66,33 @@ class Discovery:
 
     catalog: Catalog
     reports: tuple[PluginReport, ...]
+    notes: tuple[str, ...] = ()
+    """What is wrong with the settings that choose plugins."""
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """One line for each plugin that failed."""
-        return tuple(
-            f"plugin '{r.name}' of {r.distribution} {r.version} is left out: {r.error}"
-            for r in self.reports
-            if r.status == "failed"
-        )
+        """One line for each plugin that failed or misbehaved."""
+        lines = list(self.notes)
+        for report in self.reports:
+            who = f"plugin '{report.name}' of {report.distribution} {report.version}"
+            if report.status == "failed":
+                lines.append(f"{who} is left out: {report.error}")
+            if report.changed:
+                lines.append(f"{who} changes {', '.join(report.changed)} when it is imported; ask its author to stop")
+        return tuple(lines)
+
+
+class PluginWarning(UserWarning):
+    """An installed plugin that was left out, or that misbehaves."""
 
 
 @functools.cache
 def discovered() -> Discovery:
-    """The installed plugins, found once for this process."""
-    return discover()
+    """The installed plugins, found once for this process; each that was left out is warned of."""
+    found = discover()
+    for line in found.warnings:
+        warnings.warn(line, PluginWarning, stacklevel=2)
+    return found
 
 
 def default_catalog() -> Catalog:
@@ -99,35 +113,24 @@ def discover(
         environ: `ZOO_PLUGINS=a,b` loads only these ("" none), `ZOO_DISABLE=a,b` all but these.
         time_limit: seconds for each.
     """
-    limit = time_limit if time_limit is not None else float(environ.get("ZOO_PLUGIN_TIMEOUT", TIME_LIMIT))
+    limit = time_limit if time_limit is not None else _time_limit(environ)
     builtin = importlib.import_module("zoo.catalog.builtin")
     catalog = Catalog.of({"zoo": builtin})
     reports: list[PluginReport] = []
-    seen: dict[str, str] = {}
-    for entry in _installed() if entry_points is None else entry_points:
+    owners: dict[str, str] = {"zoo": "zoo itself"}
+    entries = list(_installed() if entry_points is None else entry_points)
+    for entry in entries:
         dist, version = _distribution(entry)
         blank = PluginReport(entry.name, dist, version, "disabled")
         if not _enabled(entry.name, environ):
             reports.append(blank)
-            continue
-        if entry.name in seen:
-            error = f"the name '{entry.name}' is taken by {seen[entry.name]}"
-            reports.append(_failed(blank, error))
-            continue
-        seen[entry.name] = dist
-        started = time.perf_counter()
-        loaded = _guarded(entry, limit)
-        if not isinstance(loaded, str):
-            try:
-                catalog = catalog.plus(entry.name, loaded.manager, loaded.offer)
-            except PluginError as error:
-                loaded = error.what
-        seconds = time.perf_counter() - started
-        if isinstance(loaded, str):
-            reports.append(_failed(blank, loaded, seconds))
+        elif entry.name in owners:
+            reports.append(_failed(blank, f"the plugin name '{entry.name}' is taken by {owners[entry.name]}"))
         else:
-            reports.append(_report(blank, loaded, seconds))
-    return Discovery(catalog, tuple(reports))
+            owners[entry.name] = f"{dist} {version}"
+            catalog, report = _added(catalog, entry, blank, owners, limit)
+            reports.append(report)
+    return Discovery(catalog, tuple(reports), _misspelt_settings(environ, [entry.name for entry in entries]))
 
 
 @dataclass(frozen=True)
@@ -137,25 +140,25 @@ class _Loaded:
     offer: Offer
 
 
-def _guarded(entry: EntryPoint, limit: float) -> _Loaded | str:
-    """The plugin, or what went wrong in one sentence; runs in a thread that is left behind if it hangs."""
-    box: list[_Loaded | str] = []
-
-    def load() -> None:
-        try:
-            box.append(_load(entry))
-        except PluginError as error:
-            box.append(error.what)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # noqa: BLE001  (a plugin may even call sys.exit)
-            box.append(f"{type(error).__name__}: {error}")
-
-    thread = threading.Thread(target=load, name=f"zoo plugin {entry.name}", daemon=True)
-    with _stdout_to_stderr():
-        thread.start()
-        thread.join(limit)
-    return box[0] if box else f"it did not load within {limit:g} s"
+def _added(
+    catalog: Catalog, entry: EntryPoint, blank: PluginReport, owners: Mapping[str, str], limit: float
+) -> tuple[Catalog, PluginReport]:
+    """The catalogue with this plugin, or as it was; and how the plugin fared."""
+    started = time.perf_counter()
+    before = Surroundings()
+    try:
+        with stdout_to_stderr():
+            loaded = within(limit, lambda: _load(entry), f"zoo plugin {entry.name}")
+        catalog = catalog.plus(entry.name, loaded.manager, loaded.offer)
+        report = _report(blank, loaded, time.perf_counter() - started)
+    except PluginError as error:
+        why = error.what
+        if isinstance(error, DuplicateNameError) and error.owner in owners:
+            why += f"; '{error.owner}' is of {owners[error.owner]}"
+        report = _failed(blank, why, time.perf_counter() - started)
+    changed = before.changed()
+    before.restore_warnings()
+    return catalog, replace(report, changed=changed)
 
 
 def _load(entry: EntryPoint) -> _Loaded:
@@ -164,17 +167,22 @@ def _load(entry: EntryPoint) -> _Loaded:
     if api != API_VERSION:
         newer = "upgrade zoo" if isinstance(api, int) and api > API_VERSION else "upgrade the plugin"
         raise PluginError(f"it was built for plugin API {api}, this zoo has {API_VERSION}; {newer}")
+    attributes = getattr(plugin, "__dict__", None)
+    if attributes is None:
+        raise PluginError(f"its entry point names {plugin!r:.40}, {_a(plugin)}, and not a module or object with hooks")
     misspelt = [
         f"{name} (did you mean {', '.join(near)}?)"
-        for name in vars(plugin)
-        if hasattr(plugin, "__dict__")
-        if name.startswith("zoo_") and name not in _HOOKS and callable(getattr(plugin, name))
-        if (near := close_matches(name, _HOOKS))
+        for name, value in attributes.items()
+        if name.startswith("zoo_") and name not in _HOOKS and callable(value) and (near := close_matches(name, _HOOKS))
     ]
     if misspelt:
         raise PluginError(f"it has hooks that zoo does not know: {', '.join(misspelt)}")
     manager = manager_for(entry.name, plugin)
     return _Loaded(plugin, manager, offer_of(entry.name, manager))
+
+
+def _a(value: object) -> str:
+    return f"a value of type {type(value).__name__}"
 
 
 def _hook_names() -> tuple[str, ...]:
@@ -186,45 +194,88 @@ def _hook_names() -> tuple[str, ...]:
 _HOOKS = _hook_names()
 
 
-@contextlib.contextmanager
-def _stdout_to_stderr() -> Iterator[None]:
-    """What a plugin prints must not end up in `--json` output."""
-    sys.stdout.flush()
-    kept: int | None = None
-    try:
-        kept = os.dup(1)
-        os.dup2(2, 1)
-    except OSError:
-        kept = None
-    try:
-        with contextlib.redirect_stdout(sys.stderr):
-            yield
-    finally:
-        if kept is not None:
-            os.dup2(kept, 1)
-            os.close(kept)
-
-
 def _installed() -> list[EntryPoint]:
-    from importlib.metadata import entry_points
+    """Those of zoo's own distribution first: no other can take a name that zoo brings."""
+    try:
+        found: list[EntryPoint] = list(importlib.metadata.entry_points(group=GROUP))
+    except Exception:  # noqa: BLE001  (one distribution's metadata cannot be read, and it hides all the others)
+        # Of a distribution that is on the path twice the first counts, as in entry_points().
+        once = {each.metadata["Name"] or id(each): each for each in reversed(list(importlib.metadata.distributions()))}
+        found = [entry for distribution in once.values() for entry in _declared(distribution)]
 
-    return sorted(
-        (entry for entry in entry_points(group=GROUP)), key=lambda entry: (entry.name, str(_distribution(entry)))
-    )
+    def order(entry: EntryPoint) -> tuple[bool, str, tuple[str, str]]:
+        distribution = _distribution(entry)
+        return distribution[0] != "zoo", entry.name, distribution
+
+    return sorted(found, key=order)
+
+
+def _declared(distribution: importlib.metadata.Distribution) -> Iterable[EntryPoint]:
+    try:
+        return distribution.entry_points.select(group=GROUP)
+    except Exception as error:  # noqa: BLE001
+        return [_Unreadable(distribution, error)] if f"[{GROUP}]" in (_read(distribution) or "") else []
+
+
+def _read(distribution: importlib.metadata.Distribution) -> str | None:
+    try:
+        return distribution.read_text("entry_points.txt")
+    except (OSError, UnicodeError):
+        return None
+
+
+@dataclass(frozen=True)
+class _Unreadable:
+    """Stands for what a distribution with broken metadata may have offered."""
+
+    dist: Any
+    error: Exception
+    value: str = ""
+
+    @property
+    def name(self) -> str:
+        return str(self.dist.name)
+
+    def load(self) -> Any:
+        raise PluginError(f"its entry_points.txt cannot be read: {self.error}")
+
+
+def _time_limit(environ: Mapping[str, str]) -> float:
+    text = environ.get("ZOO_PLUGIN_TIMEOUT", str(TIME_LIMIT))
+    try:
+        return float(text)
+    except ValueError:
+        raise UsageError(
+            f"ZOO_PLUGIN_TIMEOUT={text} is no number of seconds", help="give one, such as 20, or unset it"
+        ) from None
 
 
 def _enabled(name: str, environ: Mapping[str, str]) -> bool:
-    listed: Callable[[str], set[str]] = lambda key: {p.strip() for p in environ[key].split(",")}  # noqa: E731
-    if "ZOO_PLUGINS" in environ and name not in listed("ZOO_PLUGINS"):
+    if "ZOO_PLUGINS" in environ and name not in _listed(environ, "ZOO_PLUGINS"):
         return False
-    return name not in (listed("ZOO_DISABLE") if "ZOO_DISABLE" in environ else set())
+    return name not in _listed(environ, "ZOO_DISABLE")
+
+
+def _misspelt_settings(environ: Mapping[str, str], installed: Sequence[str]) -> tuple[str, ...]:
+    """What ZOO_PLUGINS and ZOO_DISABLE name that is not there: a misspelt name must not pass in silence."""
+    lines = []
+    for key in ("ZOO_PLUGINS", "ZOO_DISABLE"):
+        for name in sorted(_listed(environ, key) - set(installed)):
+            near = close_matches(name, installed)
+            hint = f"; did you mean {', '.join(near)}?" if near else ""
+            lines.append(f"{key} names the plugin '{name}', which is not installed{hint}")
+    return tuple(lines)
+
+
+def _listed(environ: Mapping[str, str], key: str) -> set[str]:
+    return {name.strip() for name in environ.get(key, "").split(",")} - {""}
 
 
 def _distribution(entry: EntryPoint) -> tuple[str, str]:
     dist = getattr(entry, "dist", None)
-    if dist is None:
+    if dist is None or not dist.metadata["Name"]:
         return "unknown distribution", "?"
-    return str(dist.name), str(dist.version)
+    return str(dist.metadata["Name"]), str(dist.version)
 
 
 def _failed(blank: PluginReport, error: str, seconds: float = 0.0) -> PluginReport:

@@ -7,8 +7,9 @@ import json
 import os
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,6 +33,21 @@ def stderr() -> Console:
 def note(text: str) -> None:
     """One line on standard error."""
     print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+
+def show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """For `warnings.showwarning`: what is meant for a user comes without the place in the code."""
+    if issubclass(category, UserWarning):
+        note(f"warning: {message}")
+    else:
+        print(warnings.formatwarning(message, category, filename, lineno, line), file=file or sys.stderr, end="")
 
 
 def print_text(text: str) -> None:

@@ -36,10 +36,6 @@ def list_command(
     json: Annotated[bool, typer.Option("--json", help="Print the rows as JSON.")] = False,
 ) -> None:
     """Parse, call the verb, render."""
-    from zoo.catalog.discovery import discovered
-
-    for warning in discovered().warnings:
-        console.note(f"warning: {warning}")
     if pattern in NOUNS and pattern != "backbones":
         return _nouns(str(pattern), json)
     from zoo.verbs.listing import list_backbones, sources

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from typing import Annotated
 
 import typer
@@ -56,6 +57,7 @@ def run() -> None:
     from zoo.cli import console
     from zoo.errors import ZooError
 
+    warnings.showwarning = console.show_warning
     try:
         _add_plugin_commands(app := make_app())
         app()
@@ -105,13 +107,15 @@ def _add_plugin_commands(app: typer.Typer) -> None:
     if not words or words[0] in known:
         return
     from zoo.catalog.discovery import default_catalog
+    from zoo.catalog.guard import as_plugin_error, stdout_to_stderr
     from zoo.cli import console
 
     for name, manager in default_catalog().managers.items():
         try:
-            manager.hook.zoo_commands(app=app)
-        except Exception as error:  # noqa: BLE001  (a plugin's fault costs a line, not the program)
-            console.note(f"warning: the commands of plugin '{name}' are left out: {error}")
+            with stdout_to_stderr():
+                manager.hook.zoo_commands(app=app)
+        except (Exception, SystemExit) as error:  # noqa: BLE001  (a plugin's fault costs a line, not the program)
+            console.note(f"warning: the commands of plugin '{name}' are left out: {as_plugin_error(error).what}")
 
 
 if __name__ == "__main__":
