@@ -15,6 +15,7 @@ from zoo.models.backbone import Backbone
 from zoo.records.runs import RunFolder
 from zoo.transfer.options import Training
 from zoo.verbs.config import Output, RunConfig, read_config, write_config
+from zoo.verbs.opening import open_job
 from zoo.verbs.run import Event, Interrupted, Run, RunPlan, Watch
 from zoo.verbs.session import Session
 
@@ -85,12 +86,13 @@ def finetune(
         train=train,
         out=out or Output(),
     )
-    session = Session.open(
+    opened = open_job(
         config,
         backbone if isinstance(backbone, Backbone) else None,
         data if isinstance(data, Dataset) else None,
         watch or (lambda event: None),
     )
+    session = Session(opened)
     folder = RunFolder.create(
         Path(config.out.dir),
         config.out.name,
@@ -124,7 +126,7 @@ def resume(
     """
     folder = RunFolder.open(run, root=Path(root))
     config = read_config(folder.path / "config.yaml")
-    session = Session.open(config, backbone, None, watch or (lambda event: None))
+    session = Session(open_job(config, backbone, None, watch or (lambda event: None)))
     recorded = folder.read_json("data.json").get("fingerprint")
     if recorded != session.data.fingerprint:
         raise UsageError(
@@ -135,7 +137,7 @@ def resume(
 
 def dry_run(config: RunConfig, watch: Watch | None = None) -> RunPlan:
     """The plan that `finetune` would follow; nothing is written."""
-    return Session.open(config, None, None, watch or (lambda event: None)).plan
+    return Session(open_job(config, None, None, watch or (lambda event: None))).plan
 
 
 def _carry_out(session: Session, folder: RunFolder, stop: Callable[[], bool], *, resume: bool) -> Run:

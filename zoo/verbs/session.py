@@ -4,24 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from zoo.catalog.discovery import default_catalog
-from zoo.catalog.names import Selection
-from zoo.catalog.spec import ImagePreprocess
 from zoo.data.augment import recipe
 from zoo.data.batches import Loader
-from zoo.data.reading import read_dataset
 from zoo.data.splits import hold_out
-from zoo.data.types import Dataset, Examples
-from zoo.errors import UsageError
+from zoo.data.types import Examples
 from zoo.models.backbone import Backbone
-from zoo.models.fusion import Fused, Paired, fuse
-from zoo.models.load import build, check_serves
 from zoo.records.checkpoints import newest
 from zoo.records.runs import RunFolder
 from zoo.transfer.baseline import Baseline, probe_random
@@ -29,15 +22,13 @@ from zoo.transfer.devices import choose_device, use_bf16
 from zoo.transfer.estimate import estimate
 from zoo.transfer.loop import Job, Model, epochs_of, fit
 from zoo.transfer.metrics import bootstrap, greater_is_better, measure, primary
-from zoo.transfer.options import Subject, Training, resolve
 from zoo.transfer.probe import solve
 from zoo.transfer.strategies import Phase, StageRow, strategy_named
 from zoo.transfer.tasks import TargetScale, loss_for
-from zoo.transfer.trained import HeadOptions, Trained, predict_outputs, save_trained, set_pooling
-from zoo.verbs.check import without_bad_images
-from zoo.verbs.config import RunConfig
+from zoo.transfer.trained import HeadOptions, Trained, predict_outputs, save_trained
 from zoo.verbs.extract import extract
-from zoo.verbs.run import Event, Interrupted, RunPlan, Watch, json_safe
+from zoo.verbs.opening import Opened, is_pretrained
+from zoo.verbs.run import Event, Interrupted, RunPlan, json_safe
 
 SHOWN_ROWS = 2_000
 """Held-out rows that are evaluated after each epoch; the final figures use all of them."""
@@ -53,17 +44,15 @@ class Measured:
 
 
 class Session:
-    """Everything a run needs, resolved; see `open`."""
+    """A run from its plan to its figures."""
 
-    def __init__(
-        self, config: RunConfig, data: Dataset, backbone: Backbone, training: Training, notes: tuple[str, ...]
-    ) -> None:
-        self.config = config
-        self.data = data
-        self.backbone = backbone
-        self.training = training
-        self.notes = notes
-        self.watch: Watch = lambda event: None
+    def __init__(self, opened: Opened) -> None:
+        self.config = opened.config
+        self.data = opened.data
+        self.backbone = backbone = opened.backbone
+        self.training = training = opened.training
+        self.notes = opened.notes
+        self.watch = opened.watch
         self.device = choose_device(training.device)
         self.bf16 = use_bf16(training.precision, self.device)
         stages = backbone.stages()
@@ -75,56 +64,6 @@ class Session:
         self.gradient_phases = tuple(phase for phase in self.phases if phase.solver == "gradient")
         self.model, self.head_options, one = self._model()
         self.plan = self._plan(one)
-
-    @classmethod
-    def open(cls, config: RunConfig, backbone: Backbone | None, data: Dataset | None, watch: Watch) -> Self:
-        """Read the data, load the backbone, and settle every choice that was left open."""
-        notes: list[str] = []
-        selections: tuple[Selection, ...] = ()
-        if backbone is None:
-            if config.backbone is None or config.data is None:
-                raise UsageError("a backbone and data are needed", help="zoo finetune starter/glyph-cnn sklearn:digits")
-            selections = default_catalog().select(config.backbone, weights=config.weights, offline=config.offline)
-            notes += [note for selection in selections for note in selection.notes]
-        if data is None:
-            wanted = _wanted(selections, backbone)
-            options = (
-                config.read if config.read.modalities or wanted is None else replace(config.read, modalities=wanted)
-            )
-            watch(Event(note=f"reading {config.data}"))
-            data = read_dataset(str(config.data), options)
-        if backbone is None:
-            parts = [_build(each, data, config) for each in selections]
-            backbone = parts[0] if len(parts) == 1 else fuse(*parts)
-        check_serves(backbone, data.modalities)
-        images = sum(len(examples) for examples in data.splits.values())
-        data = without_bad_images(
-            data, config.read, progress=lambda done: watch(Event(doing="checking", done=done, total=images))
-        )
-        data = _only(data, backbone)
-        texts = data.splits["train"].inputs.get("text")
-        if texts and isinstance(texts[0], tuple) and not isinstance(backbone, Paired):
-            backbone = Paired(backbone)
-        subject = Subject(
-            params=sum(p.numel() for p in backbone.parameters()),
-            pretrained=_pretrained(backbone),
-            transformer=any(isinstance(m, torch.nn.LayerNorm) for m in backbone.modules()),
-            image_size=_image_size(backbone),
-        )
-        gpu = choose_device(config.train.device).type == "cuda"
-        training, reasons = resolve(config.train, data, subject, gpu=gpu)
-        if training.strategy in ("linear-probe", "lp-ft") and training.head != "linear":
-            raise UsageError(
-                f"--strategy {training.strategy} solves a linear head, and --head {training.head} was given",
-                help="use --strategy head or full to train another head",
-            )
-        # Named wrongly, these would be noticed after minutes, or never by a strategy that has no use for them.
-        loss_for(data.task, training.loss, training.label_smoothing)
-        recipe(training.augment or "none")
-        set_pooling(backbone, training.pooling)
-        session = cls(config, data, backbone, training, (*notes, *data.notes, *reasons))
-        session.watch = watch
-        return session
 
     def train(self, folder: RunFolder, stop: Callable[[], bool], *, resume: bool) -> Trained:
         """The trained model, saved in the run's folder."""
@@ -162,7 +101,7 @@ class Session:
 
     def baseline(self, measured: Measured) -> Baseline | None:
         """The same architecture with random weights, probed on the same rows; None where that is not wanted."""
-        if self.config.baseline == "none" or not _pretrained(self.backbone):
+        if self.config.baseline == "none" or not is_pretrained(self.backbone):
             return None
         rows = sum(len(examples) for examples in self.data.splits.values())
         params = sum(p.numel() for p in self.backbone.parameters())
@@ -345,50 +284,3 @@ class Session:
     def _batch_size(self) -> int:
         assert self.training.batch_size is not None
         return self.training.batch_size
-
-
-def _wanted(selections: tuple[Selection, ...], backbone: Backbone | None) -> tuple[Any, ...] | None:
-    """The modalities to read; None where the data decide which towers are used."""
-    if backbone is not None:
-        return backbone.modalities
-    if any(len(each.towers) > 1 for each in selections):
-        return None
-    found = dict.fromkeys(modality for each in selections for modality in each.towers)
-    return tuple(m for m in ("image", "text", "audio") if m in found)
-
-
-def _build(selection: Selection, data: Dataset, config: RunConfig) -> Backbone:
-    """A dual encoder serves the modalities that the data have."""
-    towers = tuple(m for m in selection.towers if m in data.modalities)
-    if towers and selection.spec.space is not None:
-        selection = replace(selection, towers=towers)
-    return build(selection, offline=config.offline, seed=config.train.seed)
-
-
-def _only(data: Dataset, backbone: Backbone) -> Dataset:
-    """The data without the modalities that this backbone does not take."""
-    splits = {
-        split: replace(examples, inputs={m: examples.inputs[m] for m in backbone.modalities})
-        for split, examples in data.splits.items()
-    }
-    return replace(data, splits=splits)
-
-
-def _image_size(backbone: Backbone) -> int | None:
-    """The smallest that any part takes; None if none takes images."""
-    if isinstance(backbone, Paired):
-        return _image_size(backbone.single)
-    if isinstance(backbone, Fused):
-        sizes = [_image_size(part) for part in backbone.parts if isinstance(part, Backbone)]
-        return min((size for size in sizes if size is not None), default=None)
-    preprocess = backbone.spec.preprocess_for(backbone.weights).get("image")
-    return min(preprocess.size) if isinstance(preprocess, ImagePreprocess) else None
-
-
-def _pretrained(backbone: Backbone) -> bool:
-    """Whether any part carries weights that were learned."""
-    if isinstance(backbone, Paired):
-        return _pretrained(backbone.single)
-    if isinstance(backbone, Fused):
-        return any(_pretrained(part) for part in backbone.parts if isinstance(part, Backbone))
-    return backbone.weights is not None

@@ -1,0 +1,142 @@
+"""What a run needs before it can begin: data read, backbone loaded, every open choice settled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from zoo.catalog.discovery import default_catalog
+from zoo.catalog.names import Selection
+from zoo.catalog.spec import ImagePreprocess
+from zoo.data.augment import recipe
+from zoo.data.reading import read_dataset
+from zoo.data.types import Dataset
+from zoo.errors import UsageError
+from zoo.models.backbone import Backbone
+from zoo.models.fusion import Fused, Paired, fuse
+from zoo.models.load import build, check_serves
+from zoo.transfer.devices import choose_device
+from zoo.transfer.options import Subject, Training, resolve
+from zoo.transfer.tasks import loss_for
+from zoo.transfer.trained import set_pooling
+from zoo.verbs.check import without_bad_images
+from zoo.verbs.config import RunConfig
+from zoo.verbs.run import Event, Watch
+
+
+@dataclass(frozen=True)
+class Opened:
+    """Data, backbone and choices that belong together."""
+
+    config: RunConfig
+    data: Dataset
+    backbone: Backbone
+    training: Training
+    """With nothing left open."""
+    notes: tuple[str, ...]
+    """What was inferred or chosen, one sentence each."""
+    watch: Watch
+
+
+def open_job(config: RunConfig, backbone: Backbone | None, data: Dataset | None, watch: Watch) -> Opened:
+    """Read the data, load the backbone, and settle every choice that was left open.
+
+    Raises:
+        DataError, UsageError, WeightsError: bad input, each with its mend.
+    """
+    notes: list[str] = []
+    selections: tuple[Selection, ...] = ()
+    if backbone is None:
+        if config.backbone is None or config.data is None:
+            raise UsageError("a backbone and data are needed", help="zoo finetune starter/glyph-cnn sklearn:digits")
+        selections = default_catalog().select(config.backbone, weights=config.weights, offline=config.offline)
+        notes += [note for selection in selections for note in selection.notes]
+    if data is None:
+        wanted = _wanted(selections, backbone)
+        options = config.read if config.read.modalities or wanted is None else replace(config.read, modalities=wanted)
+        watch(Event(note=f"reading {config.data}"))
+        data = read_dataset(str(config.data), options)
+    if backbone is None:
+        parts = [_build(each, data, config) for each in selections]
+        backbone = parts[0] if len(parts) == 1 else fuse(*parts)
+    check_serves(backbone, data.modalities)
+    images = sum(len(examples) for examples in data.splits.values())
+    data = without_bad_images(
+        data, config.read, progress=lambda done: watch(Event(doing="checking", done=done, total=images))
+    )
+    data = _only(data, backbone)
+    texts = data.splits["train"].inputs.get("text")
+    if texts and isinstance(texts[0], tuple) and not isinstance(backbone, Paired):
+        backbone = Paired(backbone)
+    training, reasons = _settled(config.train, data, backbone)
+    set_pooling(backbone, training.pooling)
+    return Opened(config, data, backbone, training, (*notes, *data.notes, *reasons), watch)
+
+
+def _settled(given: Training, data: Dataset, backbone: Backbone) -> tuple[Training, tuple[str, ...]]:
+    """The training with nothing left open, and why each choice was made."""
+    subject = Subject(
+        params=sum(p.numel() for p in backbone.parameters()),
+        pretrained=is_pretrained(backbone),
+        transformer=any(isinstance(m, torch.nn.LayerNorm) for m in backbone.modules()),
+        image_size=image_size_of(backbone),
+    )
+    training, reasons = resolve(given, data, subject, gpu=choose_device(given.device).type == "cuda")
+    if training.strategy in ("linear-probe", "lp-ft") and training.head != "linear":
+        raise UsageError(
+            f"--strategy {training.strategy} solves a linear head, and --head {training.head} was given",
+            help="use --strategy head or full to train another head",
+        )
+    # Named wrongly, these would be noticed after minutes, or never by a strategy that has no use for them.
+    loss_for(data.task, training.loss, training.label_smoothing)
+    recipe(training.augment or "none")
+    return training, reasons
+
+
+def _wanted(selections: tuple[Selection, ...], backbone: Backbone | None) -> tuple[Any, ...] | None:
+    """The modalities to read; None where the data decide which towers are used."""
+    if backbone is not None:
+        return backbone.modalities
+    if any(len(each.towers) > 1 for each in selections):
+        return None
+    found = dict.fromkeys(modality for each in selections for modality in each.towers)
+    return tuple(m for m in ("image", "text", "audio") if m in found)
+
+
+def _build(selection: Selection, data: Dataset, config: RunConfig) -> Backbone:
+    """A dual encoder serves the modalities that the data have."""
+    towers = tuple(m for m in selection.towers if m in data.modalities)
+    if towers and selection.spec.space is not None:
+        selection = replace(selection, towers=towers)
+    return build(selection, offline=config.offline, seed=config.train.seed)
+
+
+def _only(data: Dataset, backbone: Backbone) -> Dataset:
+    """The data without the modalities that this backbone does not take."""
+    splits = {
+        split: replace(examples, inputs={m: examples.inputs[m] for m in backbone.modalities})
+        for split, examples in data.splits.items()
+    }
+    return replace(data, splits=splits)
+
+
+def image_size_of(backbone: Backbone) -> int | None:
+    """The smallest that any part takes; None if none takes images."""
+    if isinstance(backbone, Paired):
+        return image_size_of(backbone.single)
+    if isinstance(backbone, Fused):
+        sizes = [image_size_of(part) for part in backbone.parts if isinstance(part, Backbone)]
+        return min((size for size in sizes if size is not None), default=None)
+    preprocess = backbone.spec.preprocess_for(backbone.weights).get("image")
+    return min(preprocess.size) if isinstance(preprocess, ImagePreprocess) else None
+
+
+def is_pretrained(backbone: Backbone) -> bool:
+    """Whether any part carries weights that were learned."""
+    if isinstance(backbone, Paired):
+        return is_pretrained(backbone.single)
+    if isinstance(backbone, Fused):
+        return any(is_pretrained(part) for part in backbone.parts if isinstance(part, Backbone))
+    return backbone.weights is not None
