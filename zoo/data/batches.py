@@ -90,7 +90,12 @@ class Loader:
         self.lengths = self._lengths()
 
     def __len__(self) -> int:
-        return -(-len(self.examples) // self.batch_size)
+        whole, rest = divmod(len(self.examples), self.batch_size)
+        return whole + (rest > 0 and not self._joins(whole, rest))
+
+    def _joins(self, whole: int, rest: int) -> bool:
+        """Whether the last, short batch goes to the one before: batch norm cannot train on a single row."""
+        return self.train and rest == 1 and whole > 0
 
     @property
     def padding(self) -> float:
@@ -107,14 +112,17 @@ class Loader:
             return [rows[i : i + self.batch_size] for i in range(0, count, self.batch_size)]
         rng = np.random.default_rng((self.seed, epoch))
         rows = rng.permutation(count)
-        if (self.lengths == self.lengths[:1]).all():
-            return [rows[i : i + self.batch_size] for i in range(0, count, self.batch_size)]
+        alike = bool((self.lengths == self.lengths[:1]).all())
         batches = []
         for start in range(0, count, CHUNK * self.batch_size):
             chunk = rows[start : start + CHUNK * self.batch_size]
-            chunk = chunk[np.argsort(self.lengths[chunk], kind="stable")]
+            if not alike:
+                chunk = chunk[np.argsort(self.lengths[chunk], kind="stable")]
             batches += [chunk[i : i + self.batch_size] for i in range(0, len(chunk), self.batch_size)]
-        return [batches[i] for i in rng.permutation(len(batches))]
+        if self._joins(*divmod(count, self.batch_size)):
+            single = batches.pop()
+            batches[-1] = np.concatenate([batches[-1], single])
+        return batches if alike else [batches[i] for i in rng.permutation(len(batches))]
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """The batches of one epoch, from the `start`-th on: a resumed epoch goes on where it stopped."""
