@@ -51,7 +51,7 @@ def zoo_resolve(name: str) -> BackboneSpec | None:
     return BackboneSpec(
         source="run",
         architecture=str(path),
-        factory="zoo.models.wrap:build_run",
+        factory="zoo.transfer.source:build_run",
         modalities=modalities,
         family="run",
         weights=(WeightsSpec(tag="", origin=f"file:{(path / 'model' / 'model.safetensors').resolve()}"),),

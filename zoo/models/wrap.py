@@ -1,4 +1,4 @@
-"""Any module as a backbone: a user's own network, a local file, a finished run."""
+"""Any module as a backbone: a user's own network, in memory or in a local file."""
 
 from __future__ import annotations
 
@@ -184,37 +184,6 @@ def build_local(request: LoadRequest) -> Backbone:
     # Rebuilt from the file, not from the module that this call happened to make.
     built.spec = replace(built.spec, factory=request.spec.factory, options=request.spec.options)
     return built
-
-
-def build_run(request: LoadRequest) -> Backbone:
-    """The fine-tuned backbone of a finished run, as the source of the next task.
-
-    Raises:
-        UsageError: other weights are asked for.
-    """
-    path = Path(str(request.spec.options["path"]))
-    if request.weights is None or request.weights.tag:
-        raise UsageError(
-            f"the run {path} brings its own weights",
-            help="for other weights name the backbone that it began with; `zoo runs` shows it",
-        )
-    return from_run(path)
-
-
-def from_run(path: Path, part: int | None = None) -> Backbone:
-    """The backbone of the finished run in this folder, or one part of it where it is fused."""
-    from zoo.models.fusion import Fused, Paired
-    from zoo.transfer.trained import load_trained
-
-    backbone = load_trained(path, device="cpu").backbone
-    if isinstance(backbone, Paired):  # the next task may have single texts
-        backbone = backbone.single
-    origin = f"file:{(path / 'model' / 'model.safetensors').resolve()}"
-    backbone.weights = WeightsSpec(tag="run", origin=origin, options={"run": str(path), "part": None})
-    parts = [each for each in backbone.parts if isinstance(each, Backbone)] if isinstance(backbone, Fused) else []
-    for index, each in enumerate(parts):
-        each.weights = WeightsSpec(tag="run", origin=origin, options={"run": str(path), "part": index})
-    return backbone if part is None else parts[part]
 
 
 def _load_checkpoint(module: nn.Module, path: Path, head: str | None) -> WeightsSpec:

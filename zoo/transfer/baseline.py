@@ -14,9 +14,9 @@ from zoo.data.types import Dataset, Examples, Task
 from zoo.models.backbone import Backbone
 from zoo.models.fusion import Fused, Paired, fuse
 from zoo.models.load import build_request
-from zoo.models.wrap import from_run
 from zoo.transfer.metrics import measure_one
 from zoo.transfer.probe import solve
+from zoo.transfer.source import from_run
 
 FeaturesOf = Callable[[Backbone, Examples], NDArray[np.float32]]
 SHOTS, DRAWS = 5, 10
