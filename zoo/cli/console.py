@@ -31,8 +31,11 @@ def stderr() -> Console:
 
 
 def note(text: str) -> None:
-    """One line on standard error."""
-    print(text, file=sys.stderr, flush=True)  # noqa: T201
+    """One line on standard error; a reader that went away never stops the work."""
+    try:
+        print(text, file=sys.stderr, flush=True)  # noqa: T201
+    except BrokenPipeError:
+        _point_at_nothing(sys.stderr)
 
 
 def show_warning(
@@ -52,29 +55,57 @@ def show_warning(
 
 def print_text(text: str) -> None:
     """Part of the answer, on standard output."""
-    print(text.rstrip("\n"), flush=True)  # noqa: T201
+    try:
+        print(text.rstrip("\n"), flush=True)  # noqa: T201
+    except BrokenPipeError:
+        # The reader has had enough, as in `zoo list | head`; nothing is wrong.
+        _point_at_nothing(sys.stdout)
+        raise SystemExit(0) from None
 
 
 def print_json(value: Any) -> None:
     """The answer as one JSON document."""
-    print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False, default=str), flush=True)  # noqa: T201
+    print_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False, default=str))
+
+
+def fact(label: str, text: str, *, indent: int = 10, stream: Any = None) -> str:
+    """`label     text`; on a terminal wrapped to its width, elsewhere one line that can be searched for."""
+    head = f"{label:<{indent - 1}} "
+    limit = width_of(stream or sys.stdout)
+    if limit is None or len(head) + len(text) <= limit or limit < 40:
+        return (head + text).rstrip()
+    import textwrap
+
+    return textwrap.fill(
+        text,
+        limit,
+        initial_indent=head,
+        subsequent_indent=" " * len(head),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Aligned columns on standard output; the last column is cut to the width of a terminal."""
-    widths = [max(len(str(cell)) for cell in column) for column in zip(header, *rows, strict=True)]
-    limit = _width()
-    for index, row in enumerate([header, *rows]):
-        line = "  ".join(str(cell).ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        if limit is not None and len(line) > limit:
-            line = line[: limit - 1] + "…"
-        if index == 0 and sys.stdout.isatty() and is_interactive():
-            line = f"\033[1m{line}\033[0m"
-        print_text(line)
+    """Aligned columns on standard output; on a terminal a line never wraps.
+
+    There the first column takes what the others leave, and a cell longer than that moves its own row alone.
+    """
+    table = [[str(cell) for cell in row] for row in (header, *rows)]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    limit = width_of(sys.stdout)
+    if limit is not None:
+        widths[0] = min(widths[0], max(limit - sum(2 + width for width in widths[1:]), 24))
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
+    if limit is not None:
+        lines = [line if len(line) <= limit else line[: limit - 1] + "…" for line in lines]
+        if is_interactive():
+            lines[0] = f"\033[1m{lines[0]}\033[0m"
+    print_text("\n".join(lines))
 
 
-def print_error(error: ZooError) -> None:
-    """`error[kind]: what`, its details, and the mend."""
+def print_error(error: ZooError) -> int:
+    """`error[kind]: what`, its details, and the mend; the exit code."""
     note(f"error[{error.kind}]: {error.what}")
     for line in error.details[:20]:
         note(f"  {line}")
@@ -82,6 +113,7 @@ def print_error(error: ZooError) -> None:
         note(f"  ... and {len(error.details) - 20} more")
     if error.help:
         note(f"help: {error.help}")
+    return error.exit_code
 
 
 @contextlib.contextmanager
@@ -124,7 +156,16 @@ def human_bytes(value: int) -> str:
     return f"{human_count(value)}B" if value >= 1000 else f"{value} B"
 
 
-def _width() -> int | None:
-    if not sys.stdout.isatty():
+def width_of(stream: Any) -> int | None:
+    """Columns of the terminal behind a stream; None where it is none."""
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or None if stream.isatty() else None
+    except (OSError, ValueError, AttributeError):
         return None
-    return os.get_terminal_size(sys.stdout.fileno()).columns
+
+
+def _point_at_nothing(stream: Any) -> None:
+    """Let what is still buffered go nowhere, so that Python does not complain at exit."""
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, stream.fileno())
+    os.close(nothing)

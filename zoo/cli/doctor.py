@@ -12,7 +12,7 @@ from zoo.cli import console
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("doctor", help="Check versions, device, caches and plugins: zoo doctor")(doctor)
+    app.command("doctor", help="Check versions, device, caches and plugins.")(doctor)
 
 
 def doctor(json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False) -> None:

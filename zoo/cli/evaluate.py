@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("evaluate", help="Measure a run, with intervals and per class: zoo evaluate runs/last")(evaluate)
+    app.command("evaluate", help="Measure a run, with intervals and per class.\n\nFor example  zoo evaluate runs/last")(
+        evaluate
+    )
 
 
 def evaluate(

@@ -18,9 +18,9 @@ FORMATS = (".safetensors", ".parquet", ".npy")
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("extract", help="Write features to a file: zoo extract resnet18 photos/ -o features.safetensors")(
-        extract
-    )
+    app.command(
+        "extract", help="Write features to a file.\n\nFor example  zoo extract resnet18 photos/ -o features.safetensors"
+    )(extract)
 
 
 def extract(

@@ -12,79 +12,78 @@ from typing import Annotated, Any
 import typer
 
 from zoo.cli import console
-from zoo.errors import UsageError
+from zoo.cli.parsing import Grouped
+from zoo.errors import UsageError, ZooError
 
-_DATA, _TRAIN, _OUT = "Data", "Training", "Output"
+
+def _under(heading: str) -> Callable[..., Any]:
+    """Options that `--help` shows under a heading of their own: help first, then other spellings than the name."""
+    return lambda help, *names: typer.Option(*names, help=help, rich_help_panel=heading)  # noqa: A006
+
+
+_data, _fine, _out = _under("Data"), _under("Finer points of training"), _under("Output")
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("finetune", help="Fine-tune a backbone on your data: zoo finetune torchvision/resnet18 photos/")(
-        finetune
-    )
+    app.command(
+        "finetune",
+        help="Fine-tune a backbone on your data.\n\nFor example  zoo finetune torchvision/resnet18 photos/",
+        cls=Grouped,
+    )(finetune)
 
 
 def finetune(
     backbone: Annotated[str | None, typer.Argument(help="Such as torchvision/resnet18, a folder, or a+b.")] = None,
     data: Annotated[str | None, typer.Argument(help="A folder, a table, or a name such as sklearn:digits.")] = None,
     weights: Annotated[str | None, typer.Option(help="A tag, random, or the path of a file.")] = None,
-    strategy: Annotated[str | None, typer.Option(help="linear-probe, head, partial or full.")] = None,
-    unfreeze: Annotated[int | None, typer.Option(help="Stages that partial trains, from the top.")] = None,
+    strategy: Annotated[str | None, typer.Option(help="linear-probe, head, partial, full or lp-ft.")] = None,
+    unfreeze: Annotated[int | None, _fine("Stages that partial trains, from the top.")] = None,
     head: Annotated[str | None, typer.Option(help="linear, mlp, gap-dense or attention.")] = None,
-    pooling: Annotated[str | None, typer.Option(help="native, cls, mean, max or last.")] = None,
-    loss: Annotated[str | None, typer.Option(help="bce, cross-entropy, mse or huber.")] = None,
+    pooling: Annotated[str | None, _fine("native, cls, mean, max or last.")] = None,
+    loss: Annotated[str | None, _fine("bce, cross-entropy, mse or huber.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training rows.")] = None,
     batch_size: Annotated[str | None, typer.Option(help="Rows a step, or auto.")] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate of the head.")] = None,
-    backbone_lr: Annotated[float | None, typer.Option(help="Rate of the backbone relative to the head.")] = None,
-    optimizer: Annotated[str | None, typer.Option(help="sgd, adam or adamw.")] = None,
-    schedule: Annotated[str | None, typer.Option(help="constant, step, multistep, cosine or linear.")] = None,
-    warmup: Annotated[float | None, typer.Option(help="Share of steps over which the rate rises.")] = None,
-    step_size: Annotated[int | None, typer.Option(help="Epochs between drops of the step schedule.")] = None,
-    milestones: Annotated[str | None, typer.Option(help="Epochs of the multistep drops, as in 5,8.")] = None,
-    dropout: Annotated[float | None, typer.Option(help="Before the head's last layer.")] = None,
-    weight_decay: Annotated[float | None, typer.Option(help="Of matrices; biases and norms have none.")] = None,
-    label_smoothing: Annotated[float | None, typer.Option(help="In [0, 1).")] = None,
-    augment: Annotated[str | None, typer.Option(help="none, light or strong.")] = None,
-    early_stop: Annotated[int | None, typer.Option(help="Stop after so many epochs without a better metric.")] = None,
+    backbone_lr: Annotated[float | None, _fine("Rate of the backbone relative to the head.")] = None,
+    optimizer: Annotated[str | None, _fine("sgd, adam or adamw.")] = None,
+    schedule: Annotated[str | None, _fine("constant, step, multistep, cosine or linear.")] = None,
+    warmup: Annotated[float | None, _fine("Share of steps over which the rate rises.")] = None,
+    step_size: Annotated[int | None, _fine("Epochs between drops of the step schedule.")] = None,
+    milestones: Annotated[str | None, _fine("Epochs of the multistep drops, as in 5,8.")] = None,
+    dropout: Annotated[float | None, _fine("Before the head's last layer.")] = None,
+    weight_decay: Annotated[float | None, _fine("Of matrices; biases and norms have none.")] = None,
+    label_smoothing: Annotated[float | None, _fine("In [0, 1).")] = None,
+    augment: Annotated[str | None, _fine("none, light or strong.")] = None,
+    early_stop: Annotated[int | None, _fine("Stop after so many epochs without a better metric.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of splits, weights, order and augmentation.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:1.")] = None,
-    precision: Annotated[str | None, typer.Option(help="auto, fp32 or bf16.")] = None,
-    save_every: Annotated[
-        int | None, typer.Option(help="Steps between checkpoints; one an epoch if not given.")
-    ] = None,
-    image_col: Annotated[str | None, typer.Option(help="Column of images.", rich_help_panel=_DATA)] = None,
-    text_col: Annotated[str | None, typer.Option(help="Column of texts; a,b for pairs.", rich_help_panel=_DATA)] = None,
-    label_col: Annotated[
-        str | None, typer.Option(help="Column of labels; a,b for several.", rich_help_panel=_DATA)
-    ] = None,
-    task: Annotated[
-        str | None, typer.Option(help="binary, multiclass, multilabel or regression.", rich_help_panel=_DATA)
-    ] = None,
-    shots: Annotated[int | None, typer.Option(help="Keep K training rows a class.", rich_help_panel=_DATA)] = None,
-    limit: Annotated[int | None, typer.Option(help="Keep at most N training rows.", rich_help_panel=_DATA)] = None,
-    val: Annotated[
-        float | None, typer.Option(help="Share held out where the data have no split.", rich_help_panel=_DATA)
-    ] = None,
-    encoding: Annotated[str | None, typer.Option(help="Of text files.", rich_help_panel=_DATA)] = None,
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Drop unreadable rows.", rich_help_panel=_DATA)] = False,
-    drop_empty: Annotated[bool, typer.Option("--drop-empty", help="Drop empty rows.", rich_help_panel=_DATA)] = False,
-    allow_leak: Annotated[
-        bool, typer.Option("--allow-leak", help="Keep rows that are in two splits.", rich_help_panel=_DATA)
-    ] = False,
-    baseline: Annotated[str | None, typer.Option(help="Probe random weights beside it: auto, random or none.")] = None,
+    precision: Annotated[str | None, _fine("auto, fp32 or bf16.")] = None,
+    save_every: Annotated[int | None, _fine("Steps between checkpoints; one an epoch if not given.")] = None,
+    image_col: Annotated[str | None, _data("Column of images.")] = None,
+    text_col: Annotated[str | None, _data("Column of texts; a,b for pairs.")] = None,
+    label_col: Annotated[str | None, _data("Column of labels; a,b for several.")] = None,
+    task: Annotated[str | None, _data("binary, multiclass, multilabel or regression.")] = None,
+    shots: Annotated[int | None, _data("Keep K training rows a class.")] = None,
+    limit: Annotated[int | None, _data("Keep at most N training rows.")] = None,
+    val: Annotated[float | None, _data("Share held out where the data have no split.")] = None,
+    encoding: Annotated[str | None, _data("Of text files.")] = None,
+    skip_bad: Annotated[bool, _data("Drop unreadable rows.", "--skip-bad")] = False,
+    bad_limit: Annotated[float | None, _data("Share of images that --skip-bad passes over.")] = None,
+    max_pixels: Annotated[int | None, _data("Of an image; more are refused.")] = None,
+    drop_empty: Annotated[bool, _data("Drop empty rows.", "--drop-empty")] = False,
+    allow_leak: Annotated[bool, _data("Keep rows that are in two splits.", "--allow-leak")] = False,
+    baseline: Annotated[str | None, _fine("Probe random weights beside it: auto, random or none.")] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file; options given here win over it.")] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the configuration and the plan, write nothing.")
     ] = False,
     resume: Annotated[str | None, typer.Option(help="Go on with this run; last is the newest.")] = None,
-    out: Annotated[str | None, typer.Option("--out", "-o", help="Where runs lie.", rich_help_panel=_OUT)] = None,
-    name: Annotated[str | None, typer.Option(help="Of the run's folder.", rich_help_panel=_OUT)] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a run of that name.", rich_help_panel=_OUT)
-    ] = False,
+    out: Annotated[str | None, _out("Where runs lie.", "--out", "-o")] = None,
+    name: Annotated[str | None, _out("Of the run's folder.")] = None,
+    overwrite: Annotated[bool, _out("Replace a run of that name.", "--overwrite")] = False,
     offline: Annotated[bool, typer.Option("--offline", help="Never touch the network.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.", rich_help_panel=_OUT)] = False,
+    json: Annotated[bool, _out("Print the result as JSON.", "--json")] = False,
 ) -> None:
     """Parse, call the verb, render."""
     train = _given(
@@ -96,6 +95,7 @@ def finetune(
     )  # fmt: skip
     read = _given(
         image=image_col, text=_names(text_col), label=_names(label_col), task=task, shots=shots, limit=limit, val=val,
+        bad_limit=bad_limit, max_pixels=max_pixels,
         encoding=encoding, skip_bad=skip_bad or None, drop_empty=drop_empty or None, allow_leak=allow_leak or None,
         seed=seed,
     )  # fmt: skip
@@ -190,6 +190,7 @@ def plan_json(plan: Any) -> dict[str, Any]:
 def _stoppable() -> Iterator[Callable[[], bool]]:
     """The first Ctrl-C or SIGTERM asks for a checkpoint; the second ends at once."""
     asked = threading.Event()
+    signals: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield asked.is_set
         return
@@ -198,11 +199,17 @@ def _stoppable() -> Iterator[Callable[[], bool]]:
         if asked.is_set():
             raise KeyboardInterrupt
         asked.set()
+        signals.append(number)
         console.note("stopping after this step; once more to leave at once")
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield asked.is_set
+    except ZooError as error:
+        if signals == [signal.SIGTERM] and error.kind == "interrupted":
+            console.print_error(error)
+            raise typer.Exit(128 + signal.SIGTERM) from error
+        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -11,7 +11,7 @@ from zoo.cli import console
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("info", help="Show one backbone's card: zoo info torchvision/resnet50")(info)
+    app.command("info", help="Show one backbone's card.\n\nFor example  zoo info torchvision/resnet50")(info)
 
 
 def info(

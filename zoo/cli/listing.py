@@ -17,9 +17,9 @@ NOUNS = ("backbones", "heads", "strategies", "scorers", "datasets", "exporters")
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("list", help="List backbones, or heads, strategies, datasets: zoo list resnet --max-params 30M")(
-        list_command
-    )
+    app.command(
+        "list", help="List backbones, or heads, strategies, data sets.\n\nFor example  zoo list resnet --max-params 30M"
+    )(list_command)
 
 
 def list_command(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -38,9 +38,10 @@ def make_app() -> typer.Typer:
 
     app = typer.Typer(
         name="zoo",
-        help="One interface to every pretrained backbone: zoo finetune torchvision/resnet18 photos/",
+        help="One interface to every pretrained backbone.\n\nFor example  zoo finetune torchvision/resnet18 photos/",
         no_args_is_help=True,
         pretty_exceptions_enable=False,
+        rich_markup_mode=None,  # help as plain text: the same in a terminal, a pipe and a log
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_globals)
@@ -52,48 +53,76 @@ def make_app() -> typer.Typer:
 def run() -> None:
     """Entry point of the console script; turns errors into one message and an exit code."""
     prepare_environment()
-    if "--no-plugins" in sys.argv:
-        os.environ["ZOO_PLUGINS"] = ""
+    _take_globals(sys.argv)
     from zoo.cli import console
+    from zoo.cli.parsing import PARSE_ERRORS, as_usage_error
     from zoo.errors import ZooError
 
     warnings.showwarning = console.show_warning
     try:
         _add_plugin_commands(app := make_app())
-        app()
+        code = app(standalone_mode=False)
+        if code == 130:  # what Typer makes of Ctrl-C
+            console.note("interrupted")
+    except PARSE_ERRORS as error:
+        code = console.print_error(as_usage_error(error, sys.argv)) if len(sys.argv) > 1 else _help(error)
     except ZooError as error:
         if _debug():
             raise
-        console.print_error(error)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
+        code = console.print_error(error)
+    except (KeyboardInterrupt, typer.Abort):
         console.note("interrupted")
-        sys.exit(130)
-    except BrokenPipeError:
-        # The reader went away, as in `zoo list | head`; nothing is wrong.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        code = 130
     except Exception as error:
         if _debug():
             raise
         console.note(f"error[bug]: {type(error).__name__}: {error}")
         console.note("help: this is a fault of zoo or of a plugin; run again with --debug and report what it prints")
-        sys.exit(1)
+        code = 1
+    sys.exit(code if isinstance(code, int) else 0)
 
 
-def _globals(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.", is_eager=True)] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
-    no_plugins: Annotated[bool, typer.Option("--no-plugins", help="Load no installed plugin.")] = False,
-) -> None:
-    if version:
+def _help(error: Any) -> int:
+    """What `zoo` alone shows."""
+    from zoo.cli import console
+
+    console.print_text(error.format_message())
+    return 2
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
         from zoo import __version__
         from zoo.cli import console
 
         console.print_text(f"zoo {__version__}")
         raise typer.Exit
+
+
+def _globals(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and leave.", is_eager=True, callback=_version)
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks; anywhere on the line.")] = False,
+    no_plugins: Annotated[
+        bool, typer.Option("--no-plugins", help="Load no installed plugin; anywhere on the line.")
+    ] = False,
+) -> None:
+    _apply(debug=debug, no_plugins=no_plugins)
+
+
+def _apply(*, debug: bool, no_plugins: bool) -> None:
     if debug:
         os.environ["ZOO_DEBUG"] = "1"
+    if no_plugins:
+        os.environ["ZOO_PLUGINS"] = ""
+
+
+def _take_globals(argv: list[str]) -> None:
+    """Take --debug and --no-plugins out of the line: they are added at its end by whoever repeats a command."""
+    end = argv.index("--") if "--" in argv else len(argv)
+    _apply(debug="--debug" in argv[:end], no_plugins="--no-plugins" in argv[:end])
+    argv[:end] = [word for word in argv[:end] if word not in ("--debug", "--no-plugins")]
 
 
 def _debug() -> bool:

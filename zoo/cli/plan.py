@@ -13,13 +13,14 @@ from zoo.cli import console
 def register(app: typer.Typer) -> None:
     """Add the command."""
     app.command(
-        "plan", help="Show which stages a strategy trains, and at which rate: zoo plan resnet18 --strategy full"
+        "plan",
+        help="Show which stages a strategy trains, at which rate.\n\nFor example  zoo plan resnet18 --strategy full",
     )(plan)
 
 
 def plan(
     name: Annotated[str, typer.Argument(help="Backbone, such as torchvision/resnet18 or a fused a+b.")],
-    strategy: Annotated[str, typer.Option(help="linear-probe, head, partial or full.")] = "full",
+    strategy: Annotated[str, typer.Option(help="linear-probe, head, partial, full or lp-ft.")] = "full",
     unfreeze: Annotated[int, typer.Option(help="Stages that partial trains, from the top.")] = 1,
     backbone_lr: Annotated[float, typer.Option(help="Rate of the backbone relative to the head.")] = 0.1,
     json: Annotated[bool, typer.Option("--json", help="Print the value as JSON.")] = False,
@@ -31,7 +32,7 @@ def plan(
     if json:
         return console.print_json(asdict(made))
     for note in made.notes:
-        console.note(note)
+        console.note(f"note: {note}")
     console.print_table(*rate_table(made.stages, made.phases))
     return None
 

@@ -12,9 +12,7 @@ from zoo.cli import console
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("plugins", help="Show installed plugins, their origin and what is wrong with them: zoo plugins")(
-        plugins
-    )
+    app.command("plugins", help="Show installed plugins and how each fared.")(plugins)
 
 
 def plugins(json: Annotated[bool, typer.Option("--json", help="Print the reports as JSON.")] = False) -> None:

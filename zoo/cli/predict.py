@@ -14,9 +14,10 @@ from zoo.cli import console
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("predict", help="Predict files, folders, tables or lines of text: zoo predict runs/last photos/new/")(
-        predict
-    )
+    app.command(
+        "predict",
+        help="Predict files, folders, tables or lines of text.\n\nFor example  zoo predict runs/last photos/new/",
+    )(predict)
 
 
 def predict(

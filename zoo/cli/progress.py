@@ -103,10 +103,11 @@ def plan_lines(plan: RunPlan) -> list[str]:
     trained = [name for phase in plan.phases for name in phase.trained(plan.stages)]
     where = f"{len(trained)} of {len(plan.stages)} stages and the head" if trained else "the head alone"
     if e.steps:
-        lines.append(
-            f"plan      {plan.strategy}: {where}; {e.steps:,} steps of {t.batch_size} rows, {t.epochs} epochs, "
-            f"{t.optimizer} lr {t.lr:g} ({t.schedule}), about {human_bytes(e.memory)} of memory"
-        )
+        lines += [
+            f"plan      {plan.strategy}: {where}, about {human_bytes(e.memory)} of memory",
+            f"steps     {e.steps:,} of {t.batch_size} rows, {t.epochs} epochs, "
+            f"{t.optimizer} lr {t.lr:g} ({t.schedule})",
+        ]
     else:
         lines.append(
             f"plan      {plan.strategy}: {where}, solved on frozen features, about {human_bytes(e.memory)} of memory"
@@ -124,13 +125,14 @@ def result_lines(run: Run) -> list[str]:
         value = run.metrics[metric]
         majority = run.metrics.get("majority")
         beside = f"   majority class {majority:.3f}" if metric == "accuracy" and majority is not None else ""
+        beside += "   LEAK" if run.leaked else ""
         lines.append(f"result    {run.split} {metric} {value:.3f}  [{low:.3f}, {high:.3f}]{beside}")
     if not run.intervals and name:
-        lines.append(f"result    {run.split} {name} {run.metrics[name]}")
+        value = run.metrics[name]
+        lines.append(f"result    {run.split} {name} {'n/a' if value is None else f'{value:.3f}'}")
     if run.baseline is not None:
         lines += _baseline_lines(run.baseline)
-    lines.append(f"next      zoo evaluate {run.path}   |   zoo predict {run.path} FILE")
-    return lines
+    return [*lines, f"next      zoo evaluate {run.path}", f"          zoo predict {run.path} INPUT"]
 
 
 def _baseline_lines(baseline: Any) -> list[str]:

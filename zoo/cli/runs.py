@@ -14,7 +14,7 @@ from zoo.errors import UsageError
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("runs", help="List runs, newest first, show one, or remove one: zoo runs show last")(runs)
+    app.command("runs", help="List runs, show one, or remove one.\n\nFor example  zoo runs show last")(runs)
 
 
 def runs(
