@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zoo import Features, UsageError, first_real, join, last_real, pool, positions
@@ -24,6 +24,7 @@ def padded(rows: list[torch.Tensor], side: str, filler: float) -> tuple[torch.Te
 
 
 @pytest.mark.parametrize("how", HOWS)
+@settings(deadline=None)
 @given(lengths=st.lists(st.integers(1, 6), min_size=1, max_size=4), side=st.sampled_from(["left", "right"]))
 def test_padding_on_either_side_does_not_change_pooled(how: str, lengths: list[int], side: str) -> None:
     generator = torch.Generator().manual_seed(len(lengths))

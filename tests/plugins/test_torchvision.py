@@ -438,8 +438,9 @@ def test_a_file_beside_a_tag_brings_the_tags_preprocessing(tmp_path: Path) -> No
     (tmp_path / "mine.safetensors").write_bytes(b"")
     (plain,) = CATALOG.select(f"torchvision/vit_b_16@{tmp_path / 'mine.safetensors'}")
     (large,) = CATALOG.select(f"torchvision/vit_b_16.imagenet1k_swag_e2e_v1@{tmp_path / 'mine.safetensors'}")
-    sizes = [each.spec.preprocess_for(each.weights)["image"].size for each in (plain, large)]
-    assert sizes == [(224, 224), (384, 384)]
+    (again,) = CATALOG.select(large.name)
+    sizes = [each.spec.preprocess_for(each.weights)["image"].size for each in (plain, large, again)]
+    assert sizes == [(224, 224), (384, 384), (384, 384)]
 
 
 def test_old_densenet_files_load(tmp_path: Path) -> None:

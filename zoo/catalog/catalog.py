@@ -12,7 +12,7 @@ from typing import Any, Self, TypeVar
 import pluggy
 
 from zoo.catalog import hooks
-from zoo.catalog.faults import faults
+from zoo.catalog.faults import faults, first_fault
 from zoo.catalog.guard import as_plugin_error, stdout_to_stderr
 from zoo.catalog.names import Selection, Words, choose_weights, order_of, split_fused, take_apart, weights_name
 from zoo.catalog.spec import (
@@ -91,8 +91,8 @@ def offer_of(name: str, manager: pluggy.PluginManager) -> Offer:
                 raise PluginError(
                     f"plugin '{name}' returned a {type(spec).__name__} from zoo_{kind}, not a {expected.__name__}"
                 )
-            if wrong := faults(spec):
-                raise PluginError(f"plugin '{name}' returned from zoo_{kind} a {expected.__name__} {wrong}")
+        if wrong := first_fault(specs):
+            raise PluginError(f"plugin '{name}' returned from zoo_{kind} a {expected.__name__} {wrong}")
         found[kind] = tuple(specs)
     return Offer(**found)
 
@@ -180,7 +180,7 @@ class Catalog:
         spec, tag, notes = self._spec(words.base)
         chosen, more = choose_weights(spec, words.weights, tag)
         towers = _towers(spec, words.tower)
-        return Selection(weights_name(spec, chosen, towers), spec, chosen, towers, (*notes, *more))
+        return Selection(weights_name(spec, chosen, towers, tag), spec, chosen, towers, (*notes, *more))
 
     def _spec(self, base: str) -> tuple[BackboneSpec, str | None, tuple[str, ...]]:
         by_name = {name.casefold(): spec for name, spec in self.backbones.items()}

@@ -14,6 +14,9 @@ from zoo.errors import UsageError, WeightsError, close_matches
 SOURCE_ORDER = ("starter", "torchvision", "timm", "open_clip", "transformers")
 """Where a name without a source is looked up, in this order; other sources follow by name."""
 
+_PREFIXES = (re.compile(r"[\w-]+/(.+)"), re.compile(r"(?:[\w-]+/)?[\w-]+:(.+)"))
+"""Before a path: a source, or a kind of folder."""
+
 _TOWERS: Mapping[str, Modality] = {"image": "image", "text": "text"}
 
 
@@ -48,7 +51,7 @@ def split_fused(name: str) -> list[str]:
         # The longest run of pieces that names an existing path stays together.
         for count in range(len(pieces), 1, -1):
             whole = "+".join(pieces[:count])
-            if _existing_path(whole):
+            if _path_across(whole):
                 break
         else:
             count = 1
@@ -62,8 +65,10 @@ def split_fused(name: str) -> list[str]:
 def take_apart(part: str) -> Words:
     """Base, tower and weights of one part; an existing path is never cut."""
     base, weights = part, None
-    for index in (i for i, letter in enumerate(part) if letter == "@"):
-        if not _existing_path(part[: index + 1] + part[index + 1 :]):
+    places = [i for i, letter in enumerate(part) if letter == "@"]
+    for place, index in enumerate(places):
+        # A path may hold an @ of its own.
+        if not any(_existing_part(part[:later]) for later in (*places[place + 1 :], len(part))):
             base, weights = part[:index], part[index + 1 :]
             break
     tower: Modality | None = None
@@ -124,13 +129,16 @@ def choose_weights(
     raise _unknown_tag(spec, wanted)
 
 
-def weights_name(spec: BackboneSpec, weights: WeightsSpec | None, towers: tuple[Modality, ...]) -> str:
-    """The full name of a choice, as it can be typed again."""
+def weights_name(
+    spec: BackboneSpec, weights: WeightsSpec | None, towers: tuple[Modality, ...], named: str | None = None
+) -> str:
+    """The full name of a choice, as it can be typed again; `named` is the tag that stood in the name."""
     tag, at = "", ""
     if weights is None:
         at = "@random" if spec.weights else ""
     elif weights.tag == "file":
         at = f"@{weights.origin.removeprefix('file:')}"
+        tag = f".{named}" if named else ""  # a file beside a tag has that tag's preprocessing
     elif weights.tag:
         tag = f".{weights.tag}"
     if weights is not None and weights.revision and not any(weights.revision == w.revision for w in spec.weights):
@@ -161,10 +169,23 @@ def _looks_like_revision(text: str, weights: WeightsSpec) -> bool:
     return os.sep not in text and not text.endswith((".safetensors", ".pt", ".pth", ".bin"))
 
 
+def _path_across(text: str) -> bool:
+    """Whether a path goes on over the last plus of the text, whatever weights are named behind it."""
+    last = text.rindex("+")
+    ends = [i for i, letter in enumerate(text) if letter == "@" and i > last]
+    return any(_existing_part(text[:end]) for end in (*ends, len(text)))
+
+
+def _existing_part(text: str) -> bool:
+    """Whether the text is a file or folder, with or without a tower behind it."""
+    head, _, last = text.rpartition(":")
+    return _existing_path(text) or (last in _TOWERS and _existing_path(head))
+
+
 def _existing_path(text: str) -> bool:
-    """Whether the text, or what follows a source or a prefix such as `local-dir:`, is a file or folder."""
-    for candidate in (text, text.partition("/")[2], text.partition(":")[2]):
-        if candidate and (candidate.startswith((".", "~", os.sep)) or os.sep in candidate):
+    """Whether the text, or what follows `source/` or `source/local-dir:`, is a file or folder."""
+    for candidate in (text, *(match[1] for each in _PREFIXES if (match := each.fullmatch(text)))):
+        if candidate.startswith((".", "~", os.sep)) or os.sep in candidate:
             try:
                 if Path(candidate).expanduser().exists():
                     return True
