@@ -273,9 +273,10 @@ def _listed(environ: Mapping[str, str], key: str) -> set[str]:
 
 def _distribution(entry: EntryPoint) -> tuple[str, str]:
     dist = getattr(entry, "dist", None)
-    if dist is None or not dist.metadata["Name"]:
-        return "unknown distribution", "?"
-    return str(dist.metadata["Name"]), str(dist.version)
+    # Its `metadata` would import the standard library's email package.
+    text = (dist.read_text("METADATA") or dist.read_text("PKG-INFO") or "") if dist is not None else ""
+    lines = dict(line.partition(": ")[::2] for line in text.partition("\n\n")[0].splitlines())
+    return lines.get("Name") or "unknown distribution", lines.get("Version") or "?"
 
 
 def _failed(blank: PluginReport, error: str, seconds: float = 0.0) -> PluginReport:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
+from operator import attrgetter
+from types import MappingProxyType
 from typing import Any, get_args
 
 from zoo.catalog.spec import BackboneSpec, ImagePreprocess, Modality, TextPreprocess, WeightsSpec
@@ -11,6 +14,41 @@ _MODALITIES = frozenset(get_args(Modality))
 
 Rule = tuple[str, str, Callable[[Any], bool]]
 """A field, what it must be in words, and the test of it."""
+
+
+def first_fault(specs: Sequence[object]) -> str | None:
+    """What is wrong with the first of these that is wrong; thousands that are well are looked over at once."""
+    backbones = [spec for spec in specs if type(spec) is BackboneSpec]
+    if len(backbones) == len(specs) and _well(backbones):
+        return None
+    return next((wrong for spec in specs if (wrong := faults(spec))), None)
+
+
+def _well(specs: Sequence[BackboneSpec]) -> bool:
+    """A quick look by columns; False says no more than that a closer one is needed."""
+    if not _plain(specs, _PLAIN_BACKBONE):
+        return False
+    sets = [spec.weights for spec in specs]
+    weights = list(chain.from_iterable(sets))
+    return (
+        all(type(each) is WeightsSpec for each in weights)
+        and _plain(weights, _PLAIN_WEIGHTS)
+        and all(spec.source and spec.architecture and spec.family and spec.modalities for spec in specs)
+        and _MODALITIES.issuperset(chain.from_iterable(spec.modalities for spec in specs))
+        and "/" not in "".join({spec.source for spec in specs})
+        and _is_name("-".join(chain((s.source for s in specs), (s.architecture for s in specs))))
+        and _is_name("-".join(chain(("-",), (each.tag for each in weights))))
+        and all(":" in each.origin for each in weights)
+        and all(":" in factory for factory in {spec.factory for spec in specs})
+        and all(len({each.tag for each in one}) == len(one) for one in sets if len(one) > 1)
+        and all(_is_metrics(each.metrics) and _is_preprocess(each.preprocess) for each in weights)
+        and all(_is_preprocess(spec.preprocess) for spec in specs)
+        and all(_is_stages(stages) for stages in {spec.stages for spec in specs})
+    )
+
+
+def _plain(specs: Sequence[object], fields: Mapping[str, frozenset[Any]]) -> bool:
+    return all(types.issuperset(map(type, map(attrgetter(field), specs))) for field, types in fields.items())
 
 
 def faults(spec: object, *, listed: bool = True) -> str | None:
@@ -135,6 +173,23 @@ _WEIGHTS: tuple[Rule, ...] = (
     ("preprocess", _STEPS, _is_preprocess),
     ("options", "a mapping", _is_mapping),
 )
+_TEXTS: frozenset[Any] = frozenset({str})
+_NOTES: frozenset[Any] = frozenset({str, type(None)})
+_COUNTS: frozenset[Any] = frozenset({int, type(None)})
+_MAPPINGS: frozenset[Any] = frozenset({dict, MappingProxyType})
+_PLAIN_BACKBONE: Mapping[str, frozenset[Any]] = {
+    **dict.fromkeys(("source", "architecture", "factory", "family"), _TEXTS),
+    **dict.fromkeys(("dim", "params", "image_size", "context_length"), _COUNTS),
+    **dict.fromkeys(("preprocess", "options"), _MAPPINGS),
+    **dict.fromkeys(("modalities", "weights"), frozenset({tuple})),
+    "stages": frozenset({tuple, type(None)}),
+}
+_PLAIN_WEIGHTS: Mapping[str, frozenset[Any]] = {
+    **dict.fromkeys(("tag", "origin"), _TEXTS),
+    **dict.fromkeys(("revision", "sha256", "licence", "trained_on"), _NOTES),
+    **dict.fromkeys(("metrics", "preprocess", "options"), _MAPPINGS),
+    "size": _COUNTS,
+}
 _OTHER: tuple[Rule, ...] = (
     ("name", "a name", _is_text),
     ("factory", "an import path `module:function`", _is_path),

@@ -170,10 +170,11 @@ def _looks_like_revision(text: str, weights: WeightsSpec) -> bool:
 
 
 def _path_across(text: str) -> bool:
-    """Whether a path goes on over the last plus of the text, whatever weights are named behind it."""
-    last = text.rindex("+")
-    ends = [i for i, letter in enumerate(text) if letter == "@" and i > last]
-    return any(_existing_part(text[:end]) for end in (*ends, len(text)))
+    """Whether a path goes on over the last plus of the text: that of a backbone, or of its weights behind an @."""
+    last, places = text.rindex("+"), [i for i, letter in enumerate(text) if letter == "@"]
+    starts = [0, *(i + 1 for i in places if i < last)]
+    ends = [*(i for i in places if i > last), len(text)]
+    return any(_existing_part(text[start:end]) for start in starts for end in ends)
 
 
 def _existing_part(text: str) -> bool:

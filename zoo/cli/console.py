@@ -64,8 +64,11 @@ def print_text(text: str) -> None:
 
 
 def print_json(value: Any) -> None:
-    """The answer as one JSON document."""
-    print_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False, default=str))
+    """The answer as one JSON document; a list has one element a line, which thousands need to be written fast."""
+    if isinstance(value, list) and value:
+        rows = [json.dumps(each, ensure_ascii=False, allow_nan=False, default=str) for each in value]
+        return print_text("[\n" + ",\n".join(rows) + "\n]")
+    return print_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False, default=str))
 
 
 def fact(label: str, text: str, *, indent: int = 10, stream: Any = None) -> str:
