@@ -48,14 +48,17 @@ def build(request: LoadRequest) -> Backbone:
     Raises:
         WeightsError: weights or tokenizer that are missing, damaged or not of this architecture.
     """
+    wanted = request.weights if request.assets is None else None
+    # First what may be missing: building a large model takes a while.
+    file = None if wanted is None else weights_file(wanted, offline=request.offline)
     config = config_of(request)
     folder = None
     if "text" in request.towers:
         folder = tokenizer_folder(config, offline=request.offline)
         config = with_text_model(config, offline=request.offline)
     backbone = OpenClipBackbone(construct(config, request.towers), request, config, folder)
-    if request.weights is not None and request.assets is None:
-        load_weights(backbone, config, weights_file(request.weights, offline=request.offline))
+    if file is not None:
+        load_weights(backbone, file)
     return backbone
 
 

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 import zoo
@@ -155,13 +154,13 @@ def weights_file(weights: WeightsSpec, *, offline: bool) -> Path:
     return path
 
 
-def load_weights(model: nn.Module, config: ModelConfig, path: Path) -> None:
+def load_weights(model: nn.Module, path: Path) -> None:
     """Weights into a module with `visual`, `text` or both, and `logit_scale`; what belongs to others is left out.
 
     Raises:
         WeightsError: weights that are damaged or not of this architecture.
     """
-    state = _converted(config, zoo.read_weights(path))
+    state = _converted(zoo.read_weights(path))
     held: Any = model
     visual, text = held.visual, held.text
     for name in ("logit_scale", "logit_bias"):
@@ -189,20 +188,11 @@ def _first(weights: WeightsSpec, repo: str, names: Sequence[str], *, offline: bo
     raise failure
 
 
-def _converted(config: ModelConfig, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _converted(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Names as open_clip's `CustomTextCLIP` has them."""
     found = dict(state)
     if found and all(name.startswith("module.") for name in found):
         found = {name.removeprefix("module."): tensor for name, tensor in found.items()}
-    if any(name.startswith("image_encoder.model.") for name in found):
-        # Apple's own files, whose conversion looks at the towers.
-        from open_clip.convert import convert_state_dict
-
-        with torch.device("meta"):
-            towers = construct(config, ("image", "text"))
-        blank: Any = nn.Module()
-        blank.visual, blank.text = towers.visual, towers.text
-        found = dict(convert_state_dict(blank, found))
     if not any(name.startswith("text.") for name in found):
         found = {f"text.{k}" if k.startswith(_RENAMED_TEXT) else k: tensor for k, tensor in found.items()}
     return found
