@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from zoo.cli import console
 
+if TYPE_CHECKING:
+    from zoo.verbs.check import CheckReport
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("check", help="Look for bad rows, leaks and label typos before training: zoo check photos/")(check)
+    app.command("check", help="Look for bad rows, leaks and label typos.\n\nFor example  zoo check photos/")(check)
 
 
 def check(
@@ -21,22 +24,28 @@ def check(
     label_col: Annotated[str | None, typer.Option(help="Column of labels.")] = None,
     task: Annotated[str | None, typer.Option(help="binary, multiclass, multilabel or regression.")] = None,
     encoding: Annotated[str, typer.Option(help="Of text files.")] = "utf-8",
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Unreadable rows are a warning.")] = False,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Unreadable images are a warning.")] = False,
+    bad_limit: Annotated[float, typer.Option(help="Share of images that --skip-bad passes over.")] = 0.01,
+    drop_empty: Annotated[bool, typer.Option("--drop-empty", help="Empty rows are a warning.")] = False,
+    allow_leak: Annotated[bool, typer.Option("--allow-leak", help="Rows in two splits are a warning.")] = False,
+    max_pixels: Annotated[int, typer.Option(help="Of an image; more are refused.")] = 100_000_000,
     json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Parse, call the verb, render."""
     from zoo.data.types import ReadOptions
     from zoo.verbs.check import check as look
 
-    given: dict[str, Any] = {"image": image_col, "task": task, "encoding": encoding, "skip_bad": skip_bad}
+    given: dict[str, Any] = {
+        "image": image_col, "task": task, "encoding": encoding, "skip_bad": skip_bad, "bad_limit": bad_limit,
+        "drop_empty": drop_empty, "allow_leak": allow_leak, "max_pixels": max_pixels,
+    }  # fmt: skip
     read = ReadOptions(**given, text=_names(text_col), label=_names(label_col))
     with console.counting("checking") as progress:
         report = look(data, read=read, progress=progress)
     if json:
         console.print_json(report.to_json())
     else:
-        rows = " / ".join(f"{count:,} {split}" for split, count in report.rows.items())
-        console.print_text(f"data      {report.data}  {rows}  {report.task or ''}, {len(report.classes)} classes")
+        console.print_text(f"data      {_said(report)}")
         for note in report.notes:
             console.print_text(f"note      {note}")
         for problem in report.problems:
@@ -50,6 +59,14 @@ def check(
         console.print_text("ok        nothing stands in the way of training" if report.ok else "errors    see above")
     if not report.ok:
         raise typer.Exit(3)
+
+
+def _said(report: CheckReport) -> str:
+    if report.task is None:
+        return f"{report.data}  cannot be read"
+    rows = " / ".join(f"{count:,} {split}" for split, count in report.rows.items())
+    classes = f", {len(report.classes)} classes" if report.classes else ""
+    return f"{report.data}  {rows}, {report.task}{classes}"
 
 
 def _names(value: str | None) -> tuple[str, ...] | None:

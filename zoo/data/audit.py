@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from zoo.catalog.spec import Modality
+from zoo.data.classes import class_counts, counted, label_typos, unknown_ids, without
 from zoo.data.types import Problem, ReadOptions
 from zoo.errors import DataError
 
 LEAK_LIMIT = 0.05
 """Share of held-out rows that may also be training rows; these are dropped from train, more is an error."""
-FEW = 5
-"""A class with fewer rows than this is worth a word."""
 SHOWN = 10
+LEAK_MARK = "LEAK"
+"""Begins the note of a leak that is kept, and marks every metric that it spoils."""
 
 
 @dataclass(frozen=True)
@@ -75,9 +76,11 @@ def inspect(
     """Every problem, and the rows that would be used."""
     kept = {split: list(members) for split, members in rows.items()}
     problems = _empty(inputs, labels, kind, names, kept, options)
+    problems += _conflicts(ids, labels, kind, names, kept["train"])
     if kind in ("binary", "multiclass", "multilabel"):
-        problems += _label_typos(labels, kind, names, kept)
-        problems += _classes(labels, kind, names, kept)
+        problems += unknown_ids(labels, kind, names, kept)
+        problems += label_typos(labels, kind, names, kept)
+        problems += class_counts(labels, kind, names, kept)
     problems += _leaks(ids, names, kept, options)
     if not kept["train"]:
         problems.append(Problem("error", "no-rows", "no training rows are left", help="look at the rows above"))
@@ -99,111 +102,45 @@ def _empty(
             sides = texts[row] if isinstance(texts[row], tuple) else (texts[row],)
             if any(not side.strip() for side in sides):
                 return True
-        label = labels[row]
-        return kind in ("binary", "multiclass") and not str(label).strip()
+        if kind == "regression":
+            return any(math.isnan(value) for value in labels[row])
+        return kind != "multilabel" and not labels[row].strip()
 
     bad = [row for members in kept.values() for row in members if empty(row)]
     if not bad:
         return []
     where = tuple(names[row] for row in bad)
+    message = f"{counted(len(bad), 'row')} with an empty text or label"
     if not options.drop_empty:
-        message = f"{len(bad)} rows have an empty text or label"
-        return [Problem("error", "empty", message, where, "fill them in, or drop them with --drop-empty")]
-    gone = set(bad)
-    for split, members in kept.items():
-        kept[split] = [row for row in members if row not in gone]
-    return [Problem("warning", "empty", f"{len(bad)} rows with an empty text or label are dropped", where)]
+        problem = Problem("error", "empty", message, where, "fill them in, or drop them with --drop-empty")
+    else:
+        problem = Problem("warning", "empty", f"{message}: dropped", where)
+    without(kept, set(bad))
+    return [problem]
 
 
-def _label_typos(
-    labels: Sequence[Any], kind: str, names: Sequence[str], kept: Mapping[str, list[int]]
+def _conflicts(
+    ids: Sequence[str], labels: Sequence[Any], kind: str, names: Sequence[str], train: Sequence[int]
 ) -> list[Problem]:
-    counts: Counter[str] = Counter()
-    first: dict[str, str] = {}
-    for members in kept.values():
-        for row in members:
-            for label in labels[row] if kind == "multilabel" else [labels[row]]:
-                counts[label] += 1
-                first.setdefault(label, names[row])
-    folded: dict[str, list[str]] = {}
-    for label in counts:
-        folded.setdefault(" ".join(label.split()).casefold(), []).append(label)
-    problems = [
-        Problem(
-            "error",
-            "label-typo",
-            f"labels differ only in case or spaces: {', '.join(repr(each) for each in same)}",
-            tuple(f"{each!r} first in {first[each]}" for each in same),
-            "write them alike",
-        )
-        for same in folded.values()
-        if len(same) > 1
-    ]
-    rare = [label for label, count in counts.items() if count < FEW and len(label) > 3]
-    for label in rare:
-        near = [other for other in counts if counts[other] >= FEW and _one_edit(label, other)]
-        if near:
-            message = f"'{label}' ({counts[label]} rows) looks like a typo of '{near[0]}' ({counts[near[0]]} rows)"
-            problems.append(Problem("warning", "label-typo", message, (first[label],)))
-    return problems
-
-
-def _one_edit(a: str, b: str) -> bool:
-    if abs(len(a) - len(b)) > 1:
-        return False
-    if len(a) == len(b):
-        return sum(x != y for x, y in zip(a, b, strict=True)) == 1
-    short, long = sorted((a, b), key=len)
-    return any(long[:i] + long[i + 1 :] == short for i in range(len(long)))
-
-
-def _classes(labels: Sequence[Any], kind: str, names: Sequence[str], kept: Mapping[str, list[int]]) -> list[Problem]:
-    def counted(rows: Sequence[int]) -> Counter[str]:
-        return Counter(label for row in rows for label in (labels[row] if kind == "multilabel" else [labels[row]]))
-
-    train = counted(kept["train"])
-    problems = []
-    if len(train) < 2:
-        only = next(iter(train), "none")
-        message = f"there is a single class, '{only}', in the training rows: nothing can be learned"
-        problems.append(Problem("error", "single-class", message, help="check the label column; --label-col names it"))
-        return problems
-    for label, count in sorted(train.items()):
-        if count == 1 and kind != "multilabel":
-            problems.append(Problem("warning", "tiny-class", f"class '{label}' has a single training row"))
-    for split, rows in kept.items():
-        if split == "train":
-            continue
-        there = counted(rows)
-        unknown = sorted(set(there) - set(train))
-        if unknown:
-            where = tuple(
-                f"'{label}' in {names[row]}"
-                for label in unknown
-                for row in rows
-                if label in (labels[row] if kind == "multilabel" else [labels[row]])
-            )
-            message = f"{len(unknown)} labels of {split} do not occur in the training rows: {', '.join(unknown[:5])}"
-            problems.append(
-                Problem("error", "unknown-class", message, where, "correct them, or add training rows for them")
-            )
-        missing = sorted(set(train) - set(there))
-        if missing:
-            message = (
-                f"{split} has no row of {len(missing)} of {len(train)} classes ({', '.join(missing[:5])}); "
-                f"its metrics are over the {len(there)} that are there"
-            )
-            problems.append(Problem("warning", "missing-class", message))
-    if kind != "multilabel" and max(train.values()) > 10 * min(train.values()):
-        most, least = train.most_common()[0], train.most_common()[-1]
-        message = f"classes are unbalanced: '{most[0]}' has {most[1]} training rows, '{least[0]}' {least[1]}"
-        problems.append(Problem("note", "imbalance", message, help="read macro_f1 beside accuracy"))
-    return problems
+    """Training rows of the same content with different labels."""
+    if kind == "regression":
+        return []
+    first: dict[str, int] = {}
+    pairs = [(first.setdefault(ids[row], row), row) for row in train]
+    where = tuple(
+        f"{names[one]} is {labels[one]!r}, {names[row]} is {labels[row]!r}"
+        for one, row in pairs
+        if (set(labels[one]) != set(labels[row]) if kind == "multilabel" else labels[one] != labels[row])
+    )
+    if not where:
+        return []
+    message = f"{counted(len(where), 'training row')} with the same content as another but a different label"
+    return [Problem("warning", "conflict", message, where)]
 
 
 def _leaks(ids: Sequence[str], names: Sequence[str], kept: dict[str, list[int]], options: ReadOptions) -> list[Problem]:
     owner = {ids[row]: row for row in kept["train"]}
-    problems = []
+    problems = _between_held_out(ids, names, kept)
     for split in [name for name in kept if name != "train"]:
         pairs = [(row, owner[ids[row]]) for row in kept[split] if ids[row] in owner]
         if not pairs:
@@ -211,7 +148,7 @@ def _leaks(ids: Sequence[str], names: Sequence[str], kept: dict[str, list[int]],
         where = tuple(f"{names[row]} is also {names[other]}" for row, other in pairs)
         share = len(pairs) / len(kept[split])
         if options.allow_leak:
-            message = f"LEAK: {len(pairs)} rows of {split} ({share:.1%}) are also training rows, kept as asked"
+            message = f"{LEAK_MARK}: {len(pairs)} rows of {split} ({share:.1%}) are also training rows, kept as asked"
             problems.append(Problem("warning", "leak", message, where))
         elif share > LEAK_LIMIT:
             message = f"{len(pairs)} of {len(kept[split])} rows of {split} ({share:.1%}) are also training rows"
@@ -224,3 +161,17 @@ def _leaks(ids: Sequence[str], names: Sequence[str], kept: dict[str, list[int]],
             message = f"{len(pairs)} rows of {split} were also training rows; they are dropped from train"
             problems.append(Problem("warning", "leak", message, where))
     return problems
+
+
+def _between_held_out(ids: Sequence[str], names: Sequence[str], kept: dict[str, list[int]]) -> list[Problem]:
+    """What is chosen on val must not be judged on the same rows of test."""
+    if "val" not in kept or "test" not in kept:
+        return []
+    owner = {ids[row]: row for row in kept["test"]}
+    where = tuple(f"{names[row]} is also {names[owner[ids[row]]]}" for row in kept["val"] if ids[row] in owner)
+    if not where:
+        return []
+    kept["val"] = [row for row in kept["val"] if ids[row] not in owner]
+    return [
+        Problem("warning", "leak", f"{counted(len(where), 'row')} of val were also in test: dropped from val", where)
+    ]

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import io
+import re
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,64 +17,147 @@ import numpy as np
 from zoo.data.types import ImageRef
 from zoo.errors import DataError
 
-MAX_PIXELS = 100_000_000
-"""Above this an image is refused: a small file can hold gigabytes."""
+DECODER = 1
+"""Raised when the same file is decoded to other pixels than before."""
+_HEADERS = threading.RLock()
+"""Held while a header is read: there Pillow warns, and Python's filters of warnings belong to all threads at once."""
+_BITS_16 = {"PNG", "PPM"}
+"""Formats whose 32-bit mode holds 16-bit pixels, scaled to their whole range."""
 
 
-def decode(ref: ImageRef, *, max_pixels: int = MAX_PIXELS) -> Any:
+@dataclass(frozen=True)
+class Decoded:
+    """An image, and what is worth a word about its file."""
+
+    image: Any
+    """RGB PIL image."""
+    frames: int
+    """2 where there are several, of which `image` is the first."""
+
+
+def decode(ref: ImageRef) -> Any:
     """An RGB PIL image: EXIF orientation applied, 16 bits scaled to 8, transparency on white, first frame.
+
+    What cannot be decoded is refused, never repaired, and the file is never written to. A file that is damaged
+    within its pixels may still decode to some picture; that cannot be told from a true one.
 
     Raises:
         DataError: names the file and what is wrong with it.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    return examine(ref).image
+
+
+def examine(ref: ImageRef) -> Decoded:
+    """As `decode`, with what is known of the file.
+
+    Raises:
+        DataError: names the file and what is wrong with it.
+    """
+    from PIL import Image, UnidentifiedImageError
 
     if ref.array is not None:
-        return Image.fromarray(ref.array).convert("RGB")
+        return Decoded(_of_array(ref.array, ref.name), 1)
     try:
         raw = Path(ref.path).read_bytes() if ref.path is not None else ref.data or b""
     except OSError as error:
         raise DataError(f"{ref.name}: {error.strerror}") from error
     if not raw:
         raise DataError(f"{ref.name}: empty file")
-    with warnings.catch_warnings():
-        # The cap below is ours and lower; Pillow's own warning would name no file.
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        try:
-            image = Image.open(io.BytesIO(raw))
-            width, height = image.size
-            if width * height > max_pixels:
-                raise DataError(
-                    f"{ref.name}: {width} x {height} pixels, more than the limit of {max_pixels:,}",
-                    help="shrink it, or raise --max-pixels",
-                )
-            image.load()
-            return _to_rgb(ImageOps.exif_transpose(image), ref.name)
-        except UnidentifiedImageError:
-            start = raw[:24].decode("latin-1").strip()
-            raise DataError(f"{ref.name}: not an image (starts with {start!r})") from None
-        except Image.DecompressionBombError as error:
-            raise DataError(f"{ref.name}: {error}", help="shrink it") from error
-        except (OSError, SyntaxError, ValueError, EOFError) as error:
-            raise DataError(f"{ref.name}: damaged image ({error})") from error
+    try:
+        image = _opened(raw, ref)
+        kind = image.format
+        image.load()
+        rgb = _to_rgb(_upright(image), ref.name, kind)
+        return Decoded(rgb, _frames(image, kind))
+    except UnidentifiedImageError:
+        start = raw[:24].decode("latin-1").strip()
+        raise DataError(f"{ref.name}: not an image (starts with {start!r})") from None
+    except Image.DecompressionBombError as error:
+        found = re.search(r"\d+", str(error))
+        count = f"{int(found[0]):,}" if found else "too many"
+        raise _too_large(ref, f"{count} pixels") from error
+    except DataError:
+        raise
+    except Exception as error:  # (a decoder may raise anything over a damaged file)
+        raise DataError(f"{ref.name}: damaged image ({error})") from error
 
 
-def _to_rgb(image: Any, name: str) -> Any:
+def _opened(raw: bytes, ref: ImageRef) -> Any:
     from PIL import Image
 
-    if image.mode == "RGB":
-        return image
-    if image.mode.startswith("I;16") or image.mode == "I":
+    with _quietly():
+        usual = Image.MAX_IMAGE_PIXELS
+        try:
+            if usual is not None:
+                Image.MAX_IMAGE_PIXELS = max(usual, ref.max_pixels)
+            image = Image.open(io.BytesIO(raw))
+        finally:
+            Image.MAX_IMAGE_PIXELS = usual
+    width, height = image.size
+    if width * height > ref.max_pixels:
+        raise _too_large(ref, f"{width} x {height} pixels")
+    return image
+
+
+def _too_large(ref: ImageRef, size: str) -> DataError:
+    return DataError(
+        f"{ref.name}: {size}, more than the limit of {ref.max_pixels:,}", help="shrink it, or raise --max-pixels"
+    )
+
+
+def _upright(image: Any) -> Any:
+    from PIL import ImageOps
+
+    with _quietly():
+        try:
+            return ImageOps.exif_transpose(image)
+        except Exception:  # noqa: BLE001  (damaged metadata say nothing of the pixels)
+            return image
+
+
+def _frames(image: Any, kind: str | None) -> int:
+    if kind == "MPO":  # a photograph with its preview
+        return 1
+    with _quietly():
+        try:
+            return 2 if getattr(image, "is_animated", False) else 1
+        except Exception:  # noqa: BLE001  (a damaged second frame is of no concern)
+            return 2
+
+
+def _of_array(array: Any, name: str) -> Any:
+    from PIL import Image
+
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[:, :, 0]
+    if array.dtype != np.uint8 or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
+        raise DataError(
+            f"{name}: an array of {array.dtype} with shape {array.shape}",
+            help="pixels are uint8, of shape (H, W), (H, W, 3) or (H, W, 4)",
+        )
+    return _to_rgb(Image.fromarray(np.ascontiguousarray(array)), name, None)
+
+
+def _to_rgb(image: Any, name: str, kind: str | None) -> Any:
+    from PIL import Image
+
+    if image.mode.startswith("I;16") or (image.mode == "I" and kind in _BITS_16):
         values = np.asarray(image).astype(np.int64)
-        top = int(values.max(initial=0))
-        if image.mode == "I" and (top > 65_535 or int(values.min(initial=0)) < 0):
-            raise DataError(f"{name}: 32-bit pixels without a known range", help="save it with 8 or 16 bits")
         # 65535 / 255 = 257, so 0 stays 0 and white stays white.
         return Image.fromarray((values // 257).astype(np.uint8)).convert("RGB")
-    if image.mode == "F":
-        raise DataError(f"{name}: floating-point pixels without a known range", help="save it with 8 or 16 bits")
+    if image.mode in ("I", "F"):
+        what = "32-bit" if image.mode == "I" else "floating-point"
+        raise DataError(f"{name}: {what} pixels without a known range", help="save it with 8 or 16 bits")
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
         return Image.alpha_composite(white, rgba).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Pillow's warnings name no file; what matters in them is said here."""
+    with _HEADERS, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

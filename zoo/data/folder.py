@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from zoo.data.types import ImageRef, Table
+from zoo.data.types import MAX_PIXELS, ImageRef, Table
 from zoo.errors import DataError
 
 SPLIT_NAMES = {
@@ -21,6 +21,10 @@ SPLIT_NAMES = {
     "testing": "test",
 }
 """Names of folders and files, and the split each means."""
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".jfif")
+"""Only hints: whether a file is an image is seen by reading it."""
+_LITTER = {"Thumbs.db", "desktop.ini", "__MACOSX", "@eaDir"}
+"""What file managers leave behind."""
 
 
 def split_folders(folder: Path) -> dict[str, Path]:
@@ -28,7 +32,7 @@ def split_folders(folder: Path) -> dict[str, Path]:
     return {SPLIT_NAMES[p.name.lower()]: p for p in _folders(folder) if p.name.lower() in SPLIT_NAMES}
 
 
-def read_image_folder(folder: Path, name: str) -> Table:
+def read_image_folder(folder: Path, name: str, *, max_pixels: int = MAX_PIXELS) -> Table:
     """Every image with its class and, where there are split folders, its split.
 
     Raises:
@@ -36,59 +40,91 @@ def read_image_folder(folder: Path, name: str) -> Table:
     """
     splits = split_folders(folder)
     roots = splits if "train" in splits else {"": folder}
+    classes = {part: _class_folders(root) for part, root in roots.items()}
+    # A link back to any of these is a loop, or one class seen from within another.
+    barred = {_inode(each) for each in (folder.resolve(), *folder.resolve().parents, *roots.values())}
+    barred |= {_inode(each) for folders in classes.values() for each in folders}
     images: list[ImageRef] = []
     labels: list[str] = []
     split: list[str] = []
-    for part, root in roots.items():
-        for label, path in _class_files(root):
-            shown = str(path.relative_to(folder))
-            images.append(ImageRef(name=shown, path=str(path)))
-            labels.append(label)
-            split.append(part)
+    for part, folders in classes.items():
+        for root in folders:
+            files = list(_files(root, set(barred)))
+            if not files:
+                raise DataError(f"the class folder {root} is empty", help="remove it, or put its images there")
+            images += [
+                ImageRef(name=str(path.relative_to(folder)), path=str(path), max_pixels=max_pixels) for path in files
+            ]
+            labels += [unicodedata.normalize("NFC", root.name)] * len(files)
+            split += [part] * len(files)
     return Table(
         name,
         {"image": images, "label": labels},
         split=split if "train" in splits else None,
         names=[image.name for image in images],
+        notes=_left_out(folder, roots),
     )
 
 
 def files_below(folder: Path) -> list[Path]:
     """Every file below, without dotfiles; a loop of links is walked once."""
-    return list(_files(folder, set()))
+    return list(_files(folder, {_inode(folder)}))
 
 
-def _class_files(root: Path) -> list[tuple[str, Path]]:
-    classes = _folders(root)
+def _class_folders(root: Path) -> list[Path]:
+    # A link to a folder above it is a loop, not a class.
+    above = {_inode(each) for each in (root.resolve(), *root.resolve().parents)}
+    classes = [each for each in _folders(root) if _inode(each) not in above]
     if not classes:
         raise DataError(
             f"{root} holds no class folders", help="lay images out as CLASS/FILE, or give a table with an image column"
         )
-    found = []
-    for folder in classes:
-        files = files_below(folder)
-        if not files:
-            raise DataError(f"the class folder {folder} is empty", help="remove it, or put its images there")
-        label = unicodedata.normalize("NFC", folder.name)
-        found += [(label, path) for path in files]
-    return found
+    return classes
+
+
+def _left_out(folder: Path, roots: Mapping[str, Path]) -> tuple[str, ...]:
+    """What lies beside the folders that are read."""
+    notes = []
+    used = set(roots.values())
+    beside = [each.name for each in _folders(folder) if each not in used] if "" not in roots else []
+    if beside:
+        notes.append(f"not read, beside the splits: {', '.join(f'{name}/' for name in beside[:5])}")
+    for root in roots.values():
+        loose = [each.name for each in sorted(root.iterdir()) if each.is_file() and not _hidden(each.name)]
+        loose = [each for each in loose if each.lower().endswith(IMAGE_SUFFIXES)]
+        if loose:
+            notes.append(f"{len(loose)} images of {root} are in no class folder and are not read, such as {loose[0]}")
+    return tuple(notes)
 
 
 def _folders(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    return sorted(p for p in folder.iterdir() if p.is_dir() and not _hidden(p.name))
+
+
+def _hidden(name: str) -> bool:
+    return name.startswith(".") or name in _LITTER
+
+
+def _inode(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_dev, status.st_ino
 
 
 def _files(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
-    """Files below, without dotfiles and without walking round a loop of links."""
-    status = folder.stat()
-    if (status.st_dev, status.st_ino) in seen:
-        return
-    seen.add((status.st_dev, status.st_ino))
-    with os.scandir(folder) as entries:
-        for entry in sorted(entries, key=lambda e: e.name):
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir():
-                yield from _files(Path(entry.path), seen)
-            elif entry.is_file():
-                yield Path(entry.path)
+    """Files below, without dotfiles and without entering a folder that was seen; broken links are among them."""
+    try:
+        with os.scandir(folder) as entries:
+            found = sorted(entries, key=lambda e: e.name)
+    except OSError as error:
+        raise DataError(f"{folder} cannot be read: {error.strerror}", help="allow it to be read") from error
+    for entry in found:
+        path = Path(entry.path)
+        if _hidden(entry.name):
+            continue
+        if path.is_dir():
+            inode = _inode(path)
+            if inode not in seen:
+                seen.add(inode)
+                yield from _files(path, seen)
+        elif path.is_file() or path.is_symlink():
+            yield path

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from zoo.catalog.spec import Modality
-from zoo.data.types import ImageRef, ReadOptions, Table, TaskKind
-from zoo.errors import DataError, UnknownNameError
+from zoo.data.folder import IMAGE_SUFFIXES, SPLIT_NAMES
+from zoo.data.types import MAX_PIXELS, ImageRef, ReadOptions, Table, TaskKind
+from zoo.errors import DataError, UnknownNameError, UsageError
 
 _LABELS = ("label", "labels", "target", "targets", "class", "category", "score", "y", "rating", "price", "sentiment")
 _TEXTS = ("text", "sentence", "content", "review", "title", "question", "comment", "description", "body")
 _PAIRS = (("sentence1", "sentence2"), ("text_a", "text_b"), ("premise", "hypothesis"), ("question1", "question2"),
           ("text1", "text2"))  # fmt: skip
 _IMAGES = ("image", "img", "picture", "photo", "file", "filename", "file_name", "path", "image_path")
-_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".jfif")
+_SPLITS = ("split", "subset", "partition", "fold", "set")
 _FEW_NUMBERS = 20
 """More distinct whole numbers than this in a label column make a regression."""
 
@@ -30,6 +31,8 @@ class Columns:
     label: tuple[str, ...]
     names: str | None
     """Column that names the integer classes of `label`."""
+    split: str | None = None
+    """Column that holds the split of each row."""
 
 
 def find_columns(table: Table, options: ReadOptions) -> Columns:
@@ -50,8 +53,14 @@ def find_columns(table: Table, options: ReadOptions) -> Columns:
             f"{table.name} has no column that looks like a label; it has {', '.join(known)}",
             help="name it with --label-col",
         )
+    both = set(label) & {image, *text}
+    if both:
+        raise UsageError(
+            f"column '{min(both)}' is input and label at once", help="the answer must not be among the inputs"
+        )
     names = f"{label[0]}_name" if len(label) == 1 and f"{label[0]}_name" in known else None
-    return Columns(image, text, label, names)
+    split = _find_split(table.columns, {image, *text, *label}) if table.split is None else None
+    return Columns(image, text, label, names, split)
 
 
 def find_inputs(
@@ -88,6 +97,9 @@ def find_inputs(
 def find_task(values: Sequence[Sequence[Any]], options: ReadOptions, label: Sequence[str]) -> tuple[TaskKind, str]:
     """The task that the label columns make, and why, in one sentence."""
     if options.task is not None:
+        if options.task not in get_args(TaskKind):
+            kinds = get_args(TaskKind)
+            raise UnknownNameError("task", options.task, kinds, help=f"use {', '.join(kinds)}")
         return options.task, f"task {options.task}, as given"
     if len(values) > 1:
         return "regression", f"{len(values)} label columns are numbers to predict"
@@ -96,8 +108,9 @@ def find_task(values: Sequence[Sequence[Any]], options: ReadOptions, label: Sequ
         label[0].lower().endswith("labels") and any(options.label_separator in str(cell) for cell in cells)
     ):
         return "multilabel", f"'{label[0]}' holds several labels a row"
-    distinct = set(map(str, cells))
-    if all(map(is_number, distinct)):
+    distinct = {str(cell) for cell in cells if str(cell).strip()}
+    # "007" is a name that is written in digits.
+    if all(map(is_number, distinct)) and not any(map(_is_code, distinct)):
         whole = all(float(value).is_integer() for value in distinct)
         if (not whole and len(distinct) > 2) or len(distinct) > _FEW_NUMBERS:
             return "regression", f"'{label[0]}' holds {len(distinct)} distinct numbers"
@@ -114,15 +127,24 @@ def is_number(text: str) -> bool:
     return value == value and abs(value) != float("inf")
 
 
-def as_images(values: Sequence[Any], root: Path) -> list[ImageRef]:
+def _is_code(text: str) -> bool:
+    digits = text.strip().lstrip("-")
+    return len(digits) > 1 and digits[0] == "0" and digits.isdigit()
+
+
+def as_images(values: Sequence[Any], root: Path, max_pixels: int = MAX_PIXELS) -> list[ImageRef]:
     """Cells of an image column: references stay, paths are taken from the table's folder."""
     found = []
-    for value in values:
+    for row, value in enumerate(values):
         if isinstance(value, ImageRef):
-            found.append(value)
+            found.append(value if value.max_pixels == max_pixels else replace(value, max_pixels=max_pixels))
+            continue
+        if not str(value).strip():
+            found.append(ImageRef(name=f"row {row}, an empty cell", data=b"", max_pixels=max_pixels))
             continue
         path = Path(str(value)).expanduser()
-        found.append(ImageRef(name=str(value), path=str(path if path.is_absolute() else root / path)))
+        full = path if path.is_absolute() else root / path
+        found.append(ImageRef(name=str(value), path=str(full), max_pixels=max_pixels))
     return found
 
 
@@ -145,6 +167,16 @@ def _find_label(columns: Mapping[str, Sequence[Any]]) -> tuple[str, ...]:
     return ()
 
 
+def _find_split(columns: Mapping[str, Sequence[Any]], taken: set[str | None]) -> str | None:
+    """A column named for it in which every cell is the name of a split, "train" among them."""
+    for name, values in columns.items():
+        if name not in taken and name.lower() in _SPLITS:
+            meant = {SPLIT_NAMES.get(str(value).strip().lower()) for value in values}
+            if None not in meant and "train" in meant and len(meant) > 1:
+                return name
+    return None
+
+
 def _find_image(columns: Mapping[str, Sequence[Any]], label: Sequence[str]) -> str | None:
     for name, values in columns.items():
         if name not in label and values and isinstance(values[0], ImageRef):
@@ -158,7 +190,7 @@ def _find_image(columns: Mapping[str, Sequence[Any]], label: Sequence[str]) -> s
 
 
 def _looks_like_files(values: Sequence[Any]) -> bool:
-    return all(str(value).lower().endswith(_IMAGE_SUFFIXES) for value in values[:20])
+    return all(str(value).lower().endswith(IMAGE_SUFFIXES) for value in values[:20])
 
 
 def _find_text(columns: Mapping[str, Sequence[Any]], taken: set[str | None]) -> tuple[str, ...]:

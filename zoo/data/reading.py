@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from zoo.catalog.spec import Modality, fingerprint
 from zoo.data.audit import audit
 from zoo.data.folder import SPLIT_NAMES, read_image_folder
-from zoo.data.infer import Columns, as_images, class_names, find_columns, find_task, is_number
+from zoo.data.infer import Columns, as_images, find_columns, find_task
+from zoo.data.labels import encode as encode
+from zoo.data.labels import make_task, read_labels, with_names
 from zoo.data.splits import few_shot, hold_out, sample
 from zoo.data.tables import read_tables, table_files
-from zoo.data.types import Dataset, Examples, ImageRef, Problem, ReadOptions, Table, Task
-from zoo.errors import DataError, UnknownNameError
+from zoo.data.types import Dataset, Examples, ImageRef, Problem, ReadOptions, Table, Task, UnknownId
+from zoo.errors import DataError, UnknownNameError, UsageError
 
 if TYPE_CHECKING:
     from zoo.catalog.catalog import Catalog
@@ -45,15 +43,14 @@ def raw_dataset(
     source: str | Path, options: ReadOptions, *, catalog: Catalog | None = None
 ) -> tuple[Dataset | None, tuple[Problem, ...]]:
     """The data set with every problem, errors too; None where the errors leave nothing to read."""
-    table, root = read_source(source, options, catalog)
     found: list[Problem] = []
     try:
-        dataset = dataset_of(table, options, root=root, problems=found)
+        table, root = read_source(source, options, catalog)
+        return dataset_of(table, options, root=root, problems=found), tuple(found)
     except DataError as error:
         if not any(problem.level == "error" for problem in found):
             found.append(Problem("error", "unreadable", error.what, error.details, error.help))
         return None, tuple(found)
-    return dataset, tuple(found)
 
 
 def read_source(source: str | Path, options: ReadOptions, catalog: Catalog | None = None) -> tuple[Table, Path]:
@@ -63,7 +60,7 @@ def read_source(source: str | Path, options: ReadOptions, catalog: Catalog | Non
         files = table_files(path)
         if files:
             return _with_label_names(read_tables(files, str(source), options), path), path
-        return read_image_folder(path, str(source)), path
+        return read_image_folder(path, str(source), max_pixels=options.max_pixels), path
     if path.is_file():
         return _with_label_names(read_tables({"": path}, str(source), options), path.parent), path.parent
     from zoo.catalog.discovery import default_catalog
@@ -97,23 +94,32 @@ def dataset_of(
     Raises:
         DataError: with every bad row named.
     """
+    _check_options(options)
     columns = find_columns(table, options)
-    notes = [f"reading {_said(columns)}"]
+    if columns.split is not None:
+        table = replace(table, split=[str(cell).strip() for cell in table.columns[columns.split]])
+    notes = [f"reading {_said(columns)}", *table.notes]
+    notes += [f"splits are those of column '{columns.split}'"] if columns.split is not None else []
+    names_of = list(table.names) if table.names is not None else [f"row {i}" for i in range(len(table))]
     raw = [list(table.columns[name]) for name in columns.label]
     kind, why = find_task(raw, options, columns.label)
     notes.append(f"{kind}: {why}")
-    labels = _labels(raw, kind, options)
+    labels = read_labels(raw, kind, names_of, options)
+    said: list[Problem] = []
     if columns.names is not None and kind in ("binary", "multiclass"):
-        names = class_names([str(v) for v in labels], [str(v) for v in table.columns[columns.names]])
-        labels = [names.get(str(v), v) for v in labels]
-        notes += [f"classes are named by '{columns.names}'"] if names else []
-    inputs = _inputs(table, columns, root or Path())
+        labels, naming = with_names(labels, columns.names, table.columns[columns.names], names_of)
+        notes.append(naming.message)
+        said += [naming] if naming.level != "note" else []
+    inputs = _inputs(table, columns, root or Path(), options)
     rows_of = _rows_by_split(table)
-    names_of = list(table.names) if table.names is not None else [f"row {i}" for i in range(len(table))]
     ids = row_ids(inputs, len(table))
     checked = audit(inputs, labels, kind, ids, names_of, rows_of, options, into=problems)
+    if problems is not None:
+        problems.extend(said)
     notes += checked.notes
-    task = _task(kind, labels, checked.rows["train"], columns.label)
+    if not checked.rows["train"]:
+        raise DataError("no training rows are left", help="look at the rows above")
+    task = make_task(kind, labels, checked.rows["train"], columns.label)
     targets = encode(task, labels, names_of, [row for rows in checked.rows.values() for row in rows])
     everything = Examples(inputs, targets, tuple(ids), tuple(names_of))
     splits = {split: everything.select(rows) for split, rows in checked.rows.items() if len(rows)}
@@ -128,43 +134,9 @@ def dataset_of(
             "label": ",".join(columns.label),
         },
         notes=(*notes, *more),
-        problems=checked.problems,
+        problems=(*checked.problems, *said),
     )
     return replace(dataset, fingerprint=fingerprint_of(dataset))
-
-
-def encode(task: Task, labels: Sequence[Any], names: Sequence[str], rows: Sequence[int] | None = None) -> NDArray[Any]:
-    """Labels as the targets of `Examples`; rows outside `rows` are left at zero.
-
-    Raises:
-        DataError: a label that the task does not know.
-    """
-    wanted = range(len(labels)) if rows is None else rows
-    index = {name: i for i, name in enumerate(task.classes)}
-    if task.kind == "regression":
-        numbers = np.zeros((len(labels), len(task.targets)), dtype=np.float32)
-        for row in wanted:
-            numbers[row] = labels[row]
-        return numbers
-    unknown: dict[str, list[str]] = {}
-    multi = np.zeros((len(labels), len(task.classes)), dtype=np.float32)
-    single = np.zeros(len(labels), dtype=np.int64)
-    for row in wanted:
-        cell = labels[row]
-        for label in cell if task.kind == "multilabel" else [cell]:
-            if label not in index:
-                unknown.setdefault(str(label), []).append(names[row])
-            elif task.kind == "multilabel":
-                multi[row, index[label]] = 1.0
-            else:
-                single[row] = index[label]
-    if unknown:
-        raise DataError(
-            f"{len(unknown)} labels do not occur in the training rows: {', '.join(sorted(unknown)[:5])}",
-            details=[f"'{label}' in {', '.join(where[:3])}" for label, where in sorted(unknown.items())[:10]],
-            help="correct the labels, or add training rows for them",
-        )
-    return multi if task.kind == "multilabel" else single
 
 
 def row_ids(inputs: dict[Modality, list[Any]], count: int) -> list[str]:
@@ -200,43 +172,15 @@ def _bytes(value: Any) -> bytes:
     return "\0".join(value).encode() if isinstance(value, tuple) else str(value).encode()
 
 
-def _inputs(table: Table, columns: Columns, root: Path) -> dict[Modality, list[Any]]:
+def _inputs(table: Table, columns: Columns, root: Path, options: ReadOptions) -> dict[Modality, list[Any]]:
     inputs: dict[Modality, list[Any]] = {}
     if columns.image is not None:
-        inputs["image"] = as_images(table.columns[columns.image], root)
+        inputs["image"] = as_images(table.columns[columns.image], root, options.max_pixels)
     if len(columns.text) == 1:
         inputs["text"] = [str(value) for value in table.columns[columns.text[0]]]
     elif columns.text:
         inputs["text"] = list(zip(*(map(str, table.columns[name]) for name in columns.text), strict=True))
     return inputs
-
-
-def _labels(raw: list[list[Any]], kind: str, options: ReadOptions) -> list[Any]:
-    if kind == "regression":
-        for cells in raw:
-            bad = next((i for i, cell in enumerate(cells) if not is_number(str(cell))), None)
-            if bad is not None:
-                raise DataError(
-                    f"row {bad} has the target '{cells[bad]}', which is no number",
-                    help="correct it, or give --task multiclass",
-                )
-        return [[float(cell) for cell in row] for row in zip(*raw, strict=True)]
-    if kind == "multilabel":
-        return [
-            cell if isinstance(cell, list) else [part for part in str(cell).split(options.label_separator) if part]
-            for cell in raw[0]
-        ]
-    return [str(cell) for cell in raw[0]]
-
-
-def _task(kind: Any, labels: Sequence[Any], train: Sequence[int], columns: tuple[str, ...]) -> Task:
-    if kind == "regression":
-        return Task(kind, (), columns)
-    found = {label for row in train for label in (labels[row] if kind == "multilabel" else [labels[row]])}
-    # Numbers in the order of their value, so that "10" follows "9".
-    numeric = all(is_number(label) for label in found)
-    classes = sorted(found, key=lambda label: (float(label), label) if numeric else (0.0, label))
-    return Task(kind, tuple(classes), columns)
 
 
 def _rows_by_split(table: Table) -> dict[str, list[int]]:
@@ -248,6 +192,17 @@ def _rows_by_split(table: Table) -> dict[str, list[int]]:
     if "train" not in found:
         raise DataError(f"{table.name} has no training rows, only {', '.join(found)}", help="add a train split")
     return found
+
+
+def _check_options(options: ReadOptions) -> None:
+    if not 0 < options.val < 1:
+        raise UsageError(f"a held-out share of {options.val} is not between 0 and 1", help="for example --val 0.2")
+    for name in ("shots", "limit", "max_pixels"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise UsageError(f"{name} is {value}, and must be 1 or more")
+    if options.seed < 0:
+        raise UsageError(f"the seed is {options.seed}, and must be 0 or more")
 
 
 def _completed(splits: dict[str, Examples], task: Task, options: ReadOptions) -> tuple[dict[str, Examples], list[str]]:
@@ -272,11 +227,18 @@ def _with_label_names(table: Table, folder: Path) -> Table:
     path = folder / "labels.txt"
     if not path.is_file() or "label" not in table.columns or "label_name" in table.columns:
         return table
-    names = path.read_text(encoding="utf-8").splitlines()
-    cells = [str(cell) for cell in table.columns["label"]]
-    if not all(cell.isdigit() and int(cell) < len(names) for cell in cells):
+    names = [name.strip() for name in path.read_text(encoding="utf-8-sig").splitlines()]
+    cells = [str(cell).strip() for cell in table.columns["label"]]
+    if not names or not all(cell.removeprefix("-").isdecimal() for cell in cells if cell):
         return table
-    return replace(table, columns={**table.columns, "label_name": [names[int(cell)] for cell in cells]})
+
+    def named(cell: str) -> str:
+        if not cell:
+            return ""
+        return names[int(cell)] if 0 <= int(cell) < len(names) else UnknownId(cell)
+
+    notes = (*table.notes, "classes are named by labels.txt")
+    return replace(table, columns={**table.columns, "label": [named(cell) for cell in cells]}, notes=notes)
 
 
 def _said(columns: Columns) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.data.types import Examples, Task
+from zoo.errors import UsageError
 
 Rows = NDArray[np.int64]
 
@@ -41,8 +42,23 @@ def split_rows(examples: Examples, task: Task, *, share: float, seed: int) -> tu
 
 
 def few_shot(examples: Examples, task: Task, *, shots: int, seed: int) -> Rows:
-    """Row numbers of `shots` rows of each class, fewer where a class has fewer."""
+    """Row numbers of `shots` rows of each class, fewer where a class has fewer.
+
+    Where a row has several labels, enough rows for each label; one row may serve several.
+
+    Raises:
+        UsageError: numbers have no classes.
+    """
     rng = np.random.default_rng(seed)
+    if task.kind == "regression":
+        raise UsageError(f"{shots} shots a class were asked for, and numbers have no classes", help="use --limit")
+    if task.kind == "multilabel" and examples.targets is not None:
+        chosen: set[int] = set()
+        for column in np.asarray(examples.targets).T:
+            having = rng.permutation(np.flatnonzero(column))
+            short = shots - sum(int(row) in chosen for row in having)
+            chosen.update([int(row) for row in having if int(row) not in chosen][: max(short, 0)])
+        return np.array(sorted(chosen), dtype=np.int64)
     strata = _strata(examples, task)
     picked = [rng.permutation(np.flatnonzero(strata == stratum))[:shots] for stratum in np.unique(strata)]
     return np.sort(np.concatenate(picked))

@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+LONGEST = 64
+"""Sides by which an image may be longer than wide before its ends are cut off: resized whole, a strip of 1 x 4000
+pixels would fill a gigabyte, of which the centre crop keeps one part in four thousand."""
+
+
 class ImageProcessor:
     """Processor of images: PIL to uint8 (C, H, W), batches of it to normalised float.
 
@@ -73,6 +78,7 @@ class ImageProcessor:
             return self._centre(self._squashed(image))
         if self.preprocess.fit == "pad":
             return self._padded(image)
+        image = _shortened(image)
         if height != width:
             return self._centre(self._covering(image))
         return self._centre(self._shorter_side(image, self.preprocess.resize or height))
@@ -128,3 +134,13 @@ class ImageProcessor:
         canvas = Image.new(image.mode, (width, height), (fill,) * 3 if image.mode == "RGB" else fill)
         canvas.paste(image, ((width - image.width) // 2, (height - image.height) // 2))
         return canvas
+
+
+def _shortened(image: Any) -> Any:
+    """The middle of an image that is very long for its width."""
+    width, height = image.size
+    most = LONGEST * min(width, height)
+    if max(width, height) <= most:
+        return image
+    left, upper = max(width - most, 0) // 2, max(height - most, 0) // 2
+    return image.crop((left, upper, left + min(width, most), upper + min(height, most)))

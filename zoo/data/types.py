@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -10,10 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.catalog.spec import Modality
+from zoo.errors import UsageError
 
 TaskKind = Literal["binary", "multiclass", "multilabel", "regression"]
 Text = str | tuple[str, str]
 """A text, or a pair of texts."""
+
+MAX_PIXELS = 100_000_000
+"""Above this an image is refused unless more is allowed: a small file can hold gigabytes."""
+
+
+class UnknownId(str):
+    """A number in a column of named classes that no class has, such as -1; kept as the text of the number."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True)
@@ -44,6 +55,8 @@ class ImageRef:
     data: bytes | None = field(default=None, repr=False)
     array: NDArray[Any] | None = field(default=None, repr=False)
     """(H, W) or (H, W, C) uint8, for data sets that hold pixels."""
+    max_pixels: int = MAX_PIXELS
+    """More are refused."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +149,7 @@ class ReadOptions:
     bad_limit: float = 0.01
     drop_empty: bool = False
     allow_leak: bool = False
-    max_pixels: int = 100_000_000
+    max_pixels: int = MAX_PIXELS
     val: float = 0.2
     """Share of train held out where the data brings no other split."""
     seed: int = 0
@@ -144,6 +157,26 @@ class ReadOptions:
     """Keep K training rows of each class."""
     limit: int | None = None
     """Keep at most this many training rows."""
+
+    def __post_init__(self) -> None:
+        for name in ("text", "label"):
+            value: Any = getattr(self, name)
+            if isinstance(value, str):  # one name needs no tuple around it
+                object.__setattr__(self, name, (value,))
+        for name, count in {"shots": self.shots, "limit": self.limit, "max_pixels": self.max_pixels}.items():
+            if count is not None and count < 1:
+                raise UsageError(f"--{name.replace('_', '-')} {count} is not above 0", help="give a positive number")
+        if not 0 < self.val < 1:
+            raise UsageError(f"--val {self.val:g} is outside (0, 1)", help="give the share to hold out, such as 0.2")
+        if not 0 <= self.bad_limit <= 1:
+            raise UsageError(f"--bad-limit {self.bad_limit:g} is outside [0, 1]", help="give a share such as 0.01")
+        if self.seed < 0:
+            raise UsageError(f"--seed {self.seed} is below 0", help="give 0 or a greater whole number")
+        try:
+            codecs.lookup(self.encoding)
+        except LookupError:
+            known = "utf-8, latin-1, utf-16 or cp1252"
+            raise UsageError(f"--encoding {self.encoding} is not known", help=f"give one such as {known}") from None
 
 
 @dataclass(frozen=True)
@@ -157,6 +190,8 @@ class Table:
     """The split of each row, where the source has splits: "train", "val" or "test"."""
     names: Sequence[str] | None = None
     """Where each row came from; row numbers if None."""
+    notes: tuple[str, ...] = ()
+    """What was left out while reading, one sentence each."""
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values()), ()))

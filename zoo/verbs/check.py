@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from zoo.data.decode import decode
+from zoo.catalog.spec import fingerprint
+from zoo.data.decode import DECODER, examine
 from zoo.data.reading import fingerprint_of, raw_dataset
 from zoo.data.types import Dataset, ImageRef, Problem, ReadOptions
-from zoo.errors import DataError
+from zoo.errors import DataError, ZooError
+from zoo.records.files import published
+from zoo.records.home import cache_home
 
 SMALL_SIDE = 8
 """Pixels below which an image is worth a word."""
@@ -78,38 +83,90 @@ class BadImage:
     reason: str
 
 
+@dataclass(frozen=True)
+class _Seen:
+    """What looking at one image told."""
+
+    reason: str | None = None
+    """Why it cannot be used."""
+    small: bool = False
+    several: bool = False
+    """Whether its file holds more frames than the one that is used."""
+
+
 def look_at_images(
     dataset: Dataset, options: ReadOptions, *, progress: Callable[[int], None] | None = None
 ) -> tuple[list[BadImage], list[Problem]]:
-    """The images that cannot be decoded, and the problems they make."""
-    refs = [
+    """The images that cannot be decoded, and the problems they make.
+
+    What was found is kept by content, so that the same data are decoded for this once.
+    """
+    rows = [
         (split, row, ref)
         for split, examples in dataset.splits.items()
         for row, ref in enumerate(examples.inputs.get("image", ()))
         if isinstance(ref, ImageRef)
     ]
-    bad: list[BadImage] = []
-    tiny: list[str] = []
-
-    def look(item: tuple[str, int, ImageRef]) -> tuple[BadImage | None, bool]:
-        split, row, ref = item
-        try:
-            image = decode(ref, max_pixels=options.max_pixels)
-        except DataError as error:
-            return BadImage(split, row, error.what), False
-        return None, min(image.size) < SMALL_SIDE
-
-    with ThreadPoolExecutor(4) as pool:
-        for (_, _, ref), (broken, small) in zip(refs, pool.map(look, refs), strict=True):
-            bad += [broken] if broken is not None else []
-            tiny += [ref.name] if small else []
-            if progress is not None:
-                progress(1)
+    refs = [ref for _, _, ref in rows]
+    store = _store(dataset, refs)
+    seen = _recall(store, len(refs))
+    if seen is None:
+        seen = []
+        with ThreadPoolExecutor(4) as pool:
+            for each in pool.map(_look, refs):
+                seen.append(each)
+                if progress is not None:
+                    progress(1)
+        _keep(store, seen)
+    elif progress is not None:
+        progress(len(refs))
+    found = list(zip(rows, seen, strict=True))
+    bad = [BadImage(split, row, each.reason) for (split, row, _), each in found if each.reason is not None]
     problems = [_unreadable(bad, len(refs), options)] if bad else []
-    if tiny:
-        message = f"{len(tiny)} images are smaller than {SMALL_SIDE} px on a side"
-        problems.append(Problem("note", "tiny-image", message, tuple(tiny)))
+    small = tuple(ref.name for (_, _, ref), each in found if each.small)
+    if small:
+        message = f"{_images(len(small))} smaller than {SMALL_SIDE} px on a side"
+        problems.append(Problem("warning", "tiny-image", message, small))
+    several = tuple(ref.name for (_, _, ref), each in found if each.several)
+    if several:
+        message = f"{_images(len(several))} animated or of several pages: the first frame is used"
+        problems.append(Problem("warning", "frames", message, several))
     return bad, problems
+
+
+def _images(count: int) -> str:
+    return "1 image is" if count == 1 else f"{count:,} images are"
+
+
+def _look(ref: ImageRef) -> _Seen:
+    try:
+        decoded = examine(ref)
+    except DataError as error:
+        return _Seen(reason=error.what)
+    return _Seen(small=min(decoded.image.size) < SMALL_SIDE, several=decoded.frames > 1)
+
+
+def _store(dataset: Dataset, refs: list[ImageRef]) -> Path:
+    import PIL
+
+    content = [list(examples.ids) for examples in dataset.splits.values()]
+    named = [[ref.name, ref.max_pixels] for ref in refs]
+    key = fingerprint({"format": 1, "decoder": [DECODER, PIL.__version__], "rows": content, "images": named})
+    return cache_home() / "checked" / f"{key}.json"
+
+
+def _recall(path: Path, count: int) -> list[_Seen] | None:
+    try:
+        seen = [_Seen(**each) for each in json.loads(path.read_text(encoding="utf-8"))]
+    except (OSError, ValueError, TypeError):
+        return None
+    return seen if len(seen) == count else None
+
+
+def _keep(path: Path, seen: list[_Seen]) -> None:
+    # Without a place to keep it, the images are looked at again next time.
+    with suppress(OSError, ZooError), published(path) as temporary:
+        temporary.write_text(json.dumps([asdict(each) for each in seen]), encoding="utf-8")
 
 
 def without_bad_images(
@@ -134,7 +191,11 @@ def without_bad_images(
         split: examples.select([row for row in range(len(examples)) if (split, row) not in gone])
         for split, examples in dataset.splits.items()
     }
-    changed = replace(dataset, splits=splits, notes=(*dataset.notes, f"{len(bad)} unreadable images are skipped"))
+    if not len(splits["train"]):
+        raise DataError("none of the training images can be read", details=[each.reason for each in bad])
+    splits = {split: examples for split, examples in splits.items() if len(examples)}
+    note = f"{len(bad)} unreadable images are skipped: {', '.join(each.reason for each in bad[:3])}"
+    changed = replace(dataset, splits=splits, notes=(*dataset.notes, note))
     return replace(changed, fingerprint=fingerprint_of(changed))
 
 
@@ -146,5 +207,5 @@ def _unreadable(bad: list[BadImage], count: int, options: ReadOptions) -> Proble
         return Problem("warning", "unreadable", message, reasons)
     mend = "delete or replace them, or add --skip-bad"
     if options.skip_bad:
-        mend = f"more than {options.bad_limit:.0%} of all images are bad, which --skip-bad does not pass over"
+        mend = f"--skip-bad passes over {options.bad_limit:.0%} of the images at most; --bad-limit raises that"
     return Problem("error", "unreadable", message, reasons, mend)

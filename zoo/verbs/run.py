@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from zoo.data.audit import LEAK_MARK
 from zoo.data.types import Task
 from zoo.errors import ZooError
 from zoo.models.backbone import Backbone
@@ -71,6 +72,11 @@ class Run:
     seconds: float
     status: str = "done"
 
+    @property
+    def leaked(self) -> bool:
+        """Whether held-out rows were also training rows, as `allow_leak` lets them be: no metric can be trusted."""
+        return any(note.startswith(LEAK_MARK) for note in self.plan.notes)
+
     def load(self, *, device: str = "cpu", backbone: Backbone | None = None) -> Trained:
         """The trained model."""
         return load_trained(self.path, device=device, backbone=backbone)
@@ -94,6 +100,7 @@ class Run:
             "split": self.split,
             "rows": dict(self.plan.rows),
             "metrics": dict(self.metrics),
+            "leak": self.leaked,
             "intervals": {name: list(pair) for name, pair in self.intervals.items()},
             "baseline": self.baseline,
             "params": self.plan.estimate.params,
