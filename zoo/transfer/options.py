@@ -60,11 +60,20 @@ class Training:
     precision: Precision = "auto"
 
     def __post_init__(self) -> None:
-        positive = {"epochs": self.epochs, "batch_size": self.batch_size, "lr": self.lr, "early_stop": self.early_stop}
-        for name, value in positive.items():
-            if value is not None and value <= 0:
+        for name in ("epochs", "batch_size", "lr", "early_stop", "save_every", "step_size", "gamma"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
                 raise UsageError(f"--{name.replace('_', '-')} {value} is not above 0", help="give a positive number")
-        for name, share in {"dropout": self.dropout, "label_smoothing": self.label_smoothing}.items():
+        for name in ("backbone_lr", "weight_decay", "clip_norm", "seed"):
+            value = getattr(self, name)
+            if value is not None and not value >= 0:
+                raise UsageError(f"--{name.replace('_', '-')} {value} is below 0", help="give 0 or a greater number")
+        for name, share in {
+            "dropout": self.dropout,
+            "label_smoothing": self.label_smoothing,
+            "warmup": self.warmup,
+            "momentum": self.momentum,
+        }.items():
             if not 0 <= share < 1:
                 raise UsageError(
                     f"--{name.replace('_', '-')} {share} is outside [0, 1)", help="give a share such as 0.1"

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -16,8 +16,9 @@ from zoo.catalog.serial import spec_from_json, spec_to_json
 from zoo.catalog.spec import Modality
 from zoo.data.batches import Loader
 from zoo.data.types import Examples, Task
-from zoo.errors import DataError, WeightsError
+from zoo.errors import DataError, UnknownNameError, UsageError, WeightsError
 from zoo.models.backbone import Backbone, Processor
+from zoo.models.features import Pooling
 from zoo.models.fusion import Fused, Paired, fuse
 from zoo.models.heads import Head, build_head
 from zoo.models.load import rebuild
@@ -181,8 +182,8 @@ def set_pooling(backbone: Backbone, pooling: str) -> None:
     Raises:
         UsageError: a part that offers no choice.
     """
-    from zoo.errors import UsageError
-
+    if pooling not in get_args(Pooling):
+        raise UnknownNameError("pooling", pooling, get_args(Pooling), help=f"use {', '.join(get_args(Pooling))}")
     if isinstance(backbone, Paired):
         return set_pooling(backbone.single, pooling)
     if isinstance(backbone, Fused):

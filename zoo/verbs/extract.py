@@ -84,6 +84,8 @@ def extract(
     from zoo.transfer.devices import choose_device
     from zoo.transfer.trained import set_pooling
 
+    if batch_size is not None and batch_size < 1:
+        raise UsageError(f"--batch-size {batch_size} is not above 0", help="give a positive number, or leave it out")
     if isinstance(data, str | Path):
         from zoo.data.reading import read_dataset
 
