@@ -61,6 +61,8 @@ class TextProcessor:
         self.rows = rows
         digests = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
         rule = [padding.rule, padding.trim, padding.id]
+        # The first call settles truncation and padding, which must not change while another thread encodes.
+        tokenizer([""])
         self.key = zoo.fingerprint(["open_clip", type(tokenizer).__name__, digests, rule, rows, settings])
 
     def __call__(self, value: Any, draw: Any = None) -> Tensor:
