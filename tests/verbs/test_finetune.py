@@ -251,3 +251,44 @@ def test_an_option_that_cannot_be_meant_is_named_with_its_mend(
 def test_a_text_backbone_refuses_images_and_says_what_serves(finetune: Finetune) -> None:
     with pytest.raises((UsageError, DataError), match=r"(?s)text.*help: "):
         finetune("starter/lstm", "sklearn:digits")
+
+
+def test_pooling_that_a_run_was_trained_with_stays_with_it(finetune: Finetune, tmp_path: Path) -> None:
+    data = table(tmp_path / "two.jsonl", lambda words: {"label": "yes" if words[0] < "h" else "no"})
+    options = {"strategy": "linear-probe", "limit": None}
+    source = finetune("starter/text-transformer", data, name="max", training=Training(pooling="max"), **options)
+    carried = finetune(str(source.path), data, name="carried", **options)
+    assert source.load().backbone.pooling == "max"
+    assert carried.load().backbone.pooling == "max"
+
+
+def test_a_batch_too_large_for_memory_is_halved_and_the_run_begins_anew(
+    finetune: Finetune, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from zoo.transfer import loop
+
+    options = {"strategy": "full", "epochs": 1, "limit": 300}
+    halved = finetune("starter/glyph-cnn", "sklearn:digits", name="halved", batch_size=8, **options)
+    step, calls = loop._Run._step, []
+
+    def fails_late(self: Any, batch: Any) -> Any:
+        calls.append(len(batch.rows))
+        if len(calls) == 4:
+            raise torch.OutOfMemoryError("no memory left")
+        return step(self, batch)
+
+    monkeypatch.setattr(loop._Run, "_step", fails_late)
+    notes: list[str] = []
+    run = finetune(
+        "starter/glyph-cnn",
+        "sklearn:digits",
+        name="too-large",
+        watch=lambda event: notes.append(str(event.note)),
+        **options,
+    )
+    assert calls[0] == 16
+    assert "out of memory with 16 rows a step; beginning anew with 8" in notes
+    assert all(torch.equal(value, states(run)[name]) for name, value in states(halved).items())
+    calls.clear()
+    with pytest.raises(UsageError, match=r"(?s)out of memory on cpu with 16 rows a step.*--batch-size 8"):
+        finetune("starter/glyph-cnn", "sklearn:digits", batch_size=16, **options)

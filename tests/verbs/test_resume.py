@@ -94,7 +94,7 @@ def test_ctrl_c_saves_prints_the_command_that_goes_on_and_ends_with_130(tmp_path
 
 def check_kills(tmp_path: Path, arguments: Sequence[str]) -> None:
     """Kill a run at random moments of its training, resume it each time, and compare it with a run left alone."""
-    arguments = [*arguments, "--epochs", "5", "--save-every", "2", "--baseline", "none"]
+    arguments = [*arguments, "--epochs", str(4 + 2 * KILLS), "--save-every", "2", "--baseline", "none"]
     whole = trained_weights(tmp_path, "whole", arguments)
     rng = random.Random(str(arguments[0][:20]))
     killed = 0
@@ -112,7 +112,7 @@ def check_kills(tmp_path: Path, arguments: Sequence[str]) -> None:
         wait_for(tmp_path / "runs" / "killed" / "checkpoints", process, beyond=before)
     _, shown = process.communicate(timeout=240)
     assert process.returncode == 0, shown
-    assert killed > 0, "the run ended before it could be killed"
+    assert killed == KILLS, f"the run ended after {killed} kills"
     assert weights_of(tmp_path, "killed") == whole
 
 

@@ -27,7 +27,8 @@ class Training:
     unfreeze: int = 1
     """Stages that `partial` trains, counted from the top."""
     head: str = "linear"
-    pooling: str = "native"
+    pooling: str | None = None
+    """How tokens become one vector; None: as the backbone does."""
     loss: str | None = None
     epochs: int | None = None
     batch_size: int | None = None
@@ -38,7 +39,7 @@ class Training:
     momentum: float = 0.9
     schedule: Schedule = "cosine"
     warmup: float = 0.1
-    """Share of all steps over which the rate rises to its full value."""
+    """Share of all steps over which the rate rises to its full value; of the cosine and linear schedules alone."""
     step_size: int = 3
     """Epochs between the drops of `step`."""
     milestones: tuple[int, ...] = ()

@@ -53,7 +53,6 @@ class Trained:
     scale: TargetScale | None
     """Of regression targets; None for classes."""
     device: torch.device
-    pooling: str = "native"
 
     @property
     def backbone(self) -> Backbone:
@@ -130,7 +129,6 @@ def save_trained(folder: Path, trained: Trained) -> None:
         "backbone": backbone.name,
         "parts": [_part(part) for part in parts],
         "paired": isinstance(backbone, Paired),
-        "pooling": trained.pooling,
         "head": asdict(trained.head_options),
         "task": asdict(trained.task),
         "scale": trained.scale.to_json() if trained.scale else None,
@@ -159,7 +157,6 @@ def load_trained(run: Path, *, device: str | torch.device = "cpu", backbone: Bac
     backbone = backbone if backbone is not None else _rebuild(folder, config)
     if config["paired"] and not isinstance(backbone, Paired):
         backbone = Paired(backbone)
-    set_pooling(backbone, config["pooling"])
     backbone.name = config["backbone"]
     options = HeadOptions(**config["head"])
     model = Model(backbone, options.build())
@@ -172,7 +169,6 @@ def load_trained(run: Path, *, device: str | torch.device = "cpu", backbone: Bac
         task=Task(task["kind"], tuple(task["classes"]), tuple(task["targets"])),
         scale=TargetScale.from_json(config["scale"]) if config["scale"] else None,
         device=chosen,
-        pooling=config["pooling"],
     )
 
 
@@ -204,7 +200,8 @@ def _part(backbone: Backbone) -> dict[str, Any]:
     merged = backbone.spec.preprocess_for(backbone.weights)
     spec["preprocess"] = {str(m): asdict(value) for m, value in merged.items()}
     spec["weights"] = []
-    return {"name": backbone.name, "spec": spec, "towers": list(backbone.modalities)}
+    pooling = getattr(backbone, "pooling", "native")
+    return {"name": backbone.name, "spec": spec, "towers": list(backbone.modalities), "pooling": pooling}
 
 
 def _rebuild(folder: Path, config: dict[str, Any]) -> Backbone:
@@ -218,6 +215,7 @@ def _rebuild(folder: Path, config: dict[str, Any]) -> Backbone:
                 help="pass backbone=zoo.wrap(...) again, or offer it as local:file.py:function",
             )
         built = rebuild(spec, tuple(part["towers"]), assets if assets.is_dir() else None)
+        set_pooling(built, part["pooling"])
         built.name = part["name"]
         parts.append(built)
     return parts[0] if len(parts) == 1 else fuse(*parts)

@@ -71,7 +71,8 @@ def open_job(config: RunConfig, backbone: Backbone | None, data: Dataset | None,
     if texts and isinstance(texts[0], tuple) and not isinstance(backbone, Paired):
         backbone = Paired(backbone)
     training, reasons = _settled(config.train, data, backbone)
-    set_pooling(backbone, training.pooling)
+    if training.pooling is not None:
+        set_pooling(backbone, training.pooling)
     return Opened(config, data, backbone, training, (*notes, *data.notes, *reasons), watch)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,18 +15,20 @@ from zoo.data.augment import recipe
 from zoo.data.batches import Loader
 from zoo.data.splits import hold_out
 from zoo.data.types import Examples
+from zoo.errors import UsageError
 from zoo.models.backbone import Backbone
 from zoo.records.checkpoints import newest
 from zoo.records.runs import RunFolder
 from zoo.transfer.baseline import Baseline, probe_random
 from zoo.transfer.devices import choose_device, use_bf16
 from zoo.transfer.estimate import estimate
-from zoo.transfer.loop import Job, Model, epochs_of, fit
+from zoo.transfer.loop import Job, Model, changeable, copied, epochs_of, fit, put_back
 from zoo.transfer.metrics import bootstrap, greater_is_better, measure, primary
 from zoo.transfer.probe import solve
 from zoo.transfer.strategies import Phase, StageRow, strategy_named
 from zoo.transfer.tasks import TargetScale, loss_for
 from zoo.transfer.trained import HeadOptions, Trained, predict_outputs, save_trained
+from zoo.verbs.config import write_config
 from zoo.verbs.extract import extract
 from zoo.verbs.opening import Opened, is_pretrained
 from zoo.verbs.run import Event, Interrupted, RunPlan, json_safe
@@ -67,11 +70,14 @@ class Session:
 
     def train(self, folder: RunFolder, stop: Callable[[], bool], *, resume: bool) -> Trained:
         """The trained model, saved in the run's folder."""
-        solved = self._solve(folder) if self.phases[0].solver == "closed-form" else None
-        if solved is not None and not self.gradient_phases:
-            trained = solved
+        solves = self.phases[0].solver == "closed-form"
+        if self.gradient_phases:
+            train, judge = self._split_for_training()
+            if solves:
+                self._solve(folder, train)
+            trained = self._fit_with_back_off(folder, train, judge, stop, resume=resume)
         else:
-            trained = self._fit_with_back_off(folder, stop, resume=resume)
+            trained = self._solve(folder, self.data.splits["train"])
         save_trained(folder.path / "model", trained)
         return trained
 
@@ -155,8 +161,7 @@ class Session:
             notes=self.notes,
         )
 
-    def _solve(self, folder: RunFolder) -> Trained:
-        train = self.data.splits["train"]
+    def _solve(self, folder: RunFolder, train: Examples) -> Trained:
         assert train.targets is not None
         features = self._features(train, "extracting")
         solution = solve(features, train.targets, self.data.task, seed=self.training.seed)
@@ -168,28 +173,41 @@ class Session:
             linear.weight.copy_(torch.from_numpy(solution.weight))
             linear.bias.copy_(torch.from_numpy(solution.bias))
         model = self.model.to(self.device).eval()
-        return Trained(model, self.head_options, self.data.task, None, self.device, self.training.pooling)
+        return Trained(model, self.head_options, self.data.task, None, self.device)
 
-    def _fit_with_back_off(self, folder: RunFolder, stop: Callable[[], bool], *, resume: bool) -> Trained:
+    def _fit_with_back_off(
+        self, folder: RunFolder, train: Examples, judge: Examples, stop: Callable[[], bool], *, resume: bool
+    ) -> Trained:
+        """Halve the batch and begin anew where memory does not suffice, unless the user chose the batch."""
+        names = changeable(self.model, self.gradient_phases)
         while True:
+            initial = copied(self.model, names)
             try:
-                return self._fit(folder, stop, resume=resume)
-            except torch.OutOfMemoryError:
+                return self._fit(folder, train, judge, stop, resume=resume)
+            except torch.OutOfMemoryError as error:
                 batch = self._batch_size()
                 if self.config.train.batch_size is not None or batch == 1:
-                    raise
+                    raise UsageError(
+                        f"out of memory on {self.device} with {batch} rows a step",
+                        help=f"give --batch-size {max(batch // 2, 1)}, a smaller backbone, or --device cpu",
+                    ) from error
+                put_back(self.model, initial)
                 self.training = replace(self.training, batch_size=batch // 2)
-                self.watch(Event(note=f"out of memory with {batch} rows a step; going on with {batch // 2}"))
+                # A resumed run has to take the same steps, and those of the larger batch are worth nothing now.
+                folder.write_text("config.yaml", write_config(replace(self.config, train=self.training)))
+                shutil.rmtree(folder.path / "checkpoints", ignore_errors=True)
+                self.watch(Event(note=f"out of memory with {batch} rows a step; beginning anew with {batch // 2}"))
                 torch.cuda.empty_cache()
 
-    def _fit(self, folder: RunFolder, stop: Callable[[], bool], *, resume: bool) -> Trained:
-        train, judge = self._split_for_training()
+    def _fit(
+        self, folder: RunFolder, train: Examples, judge: Examples, stop: Callable[[], bool], *, resume: bool
+    ) -> Trained:
         assert train.targets is not None
         task = self.data.task
         scale = TargetScale.fit(train.targets) if task.kind == "regression" else None
         if scale is not None and len(self.gradient_phases) < len(self.phases):
             self._rescale_head(scale)
-        trained = Trained(self.model, self.head_options, task, scale, self.device, self.training.pooling)
+        trained = Trained(self.model, self.head_options, task, scale, self.device)
         loss = loss_for(task, self.training.loss, self.training.label_smoothing)
         loader = Loader(
             train,
