@@ -88,8 +88,10 @@ def extract(
         raise UsageError(f"--batch-size {batch_size} is not above 0", help="give a positive number, or leave it out")
     if isinstance(data, str | Path):
         from zoo.data.reading import read_dataset
+        from zoo.verbs.check import without_bad_images
 
-        data = read_dataset(data, read)
+        read = read or ReadOptions()
+        data = without_bad_images(read_dataset(data, read), read)
     examples, splits, task = _rows(data, split)
     if isinstance(backbone, str):
         backbone = load(backbone, weights=weights, offline=offline)
