@@ -206,7 +206,7 @@ def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
 def test_a_pickle_that_would_run_code_is_refused(tmp_path: Path) -> None:
     write_folder(tmp_path, "clip")
     torch.save({"state_dict": {"x": Path("evil")}}, tmp_path / "evil.pt")
-    with pytest.raises(zoo.WeightsError, match=r"evil\.pt was not loaded"):
+    with pytest.raises(zoo.WeightsError, match="only plain tensors are read from pickles"):
         load(f"local-dir:{tmp_path}@{tmp_path / 'evil.pt'}")
 
 
