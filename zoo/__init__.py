@@ -81,6 +81,12 @@ _EXPORTS = {
     "predict": "zoo.verbs.predict",
     "runs": "zoo.verbs.runs",
     "open_run": "zoo.verbs.runs",
+    "list_backbones": "zoo.verbs.listing",
+    "resume": "zoo.verbs.finetune",
+    "remove_run": "zoo.verbs.runs",
+    "doctor": "zoo.verbs.doctor",
+    "Training": "zoo.transfer.options",
+    "Output": "zoo.verbs.config",
 }
 
 __all__ = ["__version__", *_EXPORTS]
@@ -156,11 +162,17 @@ if TYPE_CHECKING:
     from zoo.models.weights import load_state as load_state
     from zoo.models.weights import read_weights as read_weights
     from zoo.models.wrap import wrap as wrap
+    from zoo.transfer.options import Training as Training
     from zoo.verbs.check import check as check
+    from zoo.verbs.config import Output as Output
+    from zoo.verbs.doctor import doctor as doctor
     from zoo.verbs.evaluate import evaluate as evaluate
     from zoo.verbs.extract import extract as extract
     from zoo.verbs.finetune import finetune as finetune
+    from zoo.verbs.finetune import resume as resume
+    from zoo.verbs.listing import list_backbones as list_backbones
     from zoo.verbs.plan import plan as plan
     from zoo.verbs.predict import predict as predict
     from zoo.verbs.runs import open_run as open_run
+    from zoo.verbs.runs import remove_run as remove_run
     from zoo.verbs.runs import runs as runs

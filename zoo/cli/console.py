@@ -92,13 +92,13 @@ def fact(label: str, text: str, *, indent: int = 10, stream: Any = None) -> str:
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Aligned columns on standard output; on a terminal a line never wraps.
 
-    There the first column takes what the others leave, and a cell longer than that moves its own row alone.
+    There the first column takes what the next three leave; a longer cell moves its own row alone.
     """
     table = [[str(cell) for cell in row] for row in (header, *rows)]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     limit = width_of(sys.stdout)
     if limit is not None:
-        widths[0] = min(widths[0], max(limit - sum(2 + width for width in widths[1:]), 24))
+        widths[0] = min(widths[0], max(limit - sum(2 + width for width in widths[1:4]), 24))
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
     if limit is not None:
         lines = [line if len(line) <= limit else line[: limit - 1] + "…" for line in lines]

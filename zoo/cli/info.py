@@ -79,15 +79,28 @@ def _show(card: dict[str, Any]) -> None:
         ("licence", weights.get("licence") or "unknown"),
         ("trained on", weights.get("trained_on") or "unknown"),
         ("published", ", ".join(f"{k} {v:g}" for k, v in (weights.get("metrics") or {}).items()) or "nothing"),
-        ("others", ", ".join(card["all_weights"][:12]) + (" ..." if len(card["all_weights"]) > 12 else "")),
+        ("others", _others(card)),
         ("paper", card["paper"]),
         ("plugin", f"{card['plugin']} ({card['distribution']})" if card["plugin"] else "resolved by name"),
     ]
     for modality, value in card["preprocess"].items():
-        lines.append((f"{modality} in", ", ".join(f"{k}={v}" for k, v in value.items())))
+        said = [f"{name} {_plain(each)}" for name, each in value.items() if each is not None]
+        lines.append((f"{modality} in", ", ".join(said)))
     for title, text in lines:
         if text:
-            console.print_text(f"{title:<11} {text}")
+            console.print_text(console.fact(title, text, indent=12))
+
+
+def _others(card: dict[str, Any]) -> str:
+    used = (card["weights"] or {}).get("tag")
+    tags = [tag for tag in card["all_weights"] if tag != used]
+    return ", ".join(tags[:12]) + (f" and {len(tags) - 12} more" if len(tags) > 12 else "")
+
+
+def _plain(value: Any) -> str:
+    if not isinstance(value, list | tuple):
+        return str(value)
+    return (" x " if all(isinstance(each, int) for each in value) else "/").join(f"{each:.3g}" for each in value)
 
 
 def _sizes(card: dict[str, Any]) -> str:

@@ -113,12 +113,18 @@ def _cells(row: Row) -> list[str]:
     ]
 
 
+def _noun_json(spec: Any) -> dict[str, Any]:
+    """The stable keys of heads, strategies and the like; data sets have more."""
+    more = {name: getattr(spec, name) for name in ("modalities", "task", "rows", "licence") if hasattr(spec, name)}
+    return {"name": spec.name, "summary": spec.summary, **more}
+
+
 def _nouns(noun: str, json: bool) -> None:
     from zoo.catalog.discovery import default_catalog
 
     specs = list(getattr(default_catalog(), noun).values())
     if json:
-        return console.print_json([{"name": s.name, "summary": s.summary} for s in specs])
+        return console.print_json([_noun_json(spec) for spec in specs])
     if not specs:
         return console.note(f"no plugin offers {noun}")
     return console.print_table(["name", "what"], [[s.name, s.summary] for s in specs])

@@ -45,7 +45,8 @@ def predict(
             bad += each.error is not None
             console.print_text(text.dumps(each.to_json(), ensure_ascii=False))
     if bad:
-        console.note(f"{bad} inputs could not be read; their lines hold an error")
+        many = "1 input" if bad == 1 else f"{bad:,} inputs"
+        console.note(f"{many} could not be read: see the error in its place")
         raise typer.Exit(3)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import TYPE_CHECKING, Any, Self
 
@@ -57,8 +58,8 @@ class RunView:
 
     def show_plan(self, plan: RunPlan) -> None:
         """The plan, before the first step."""
-        for line in plan_lines(plan):
-            console.note(line)
+        for label, text in plan_facts(plan):
+            console.note(console.fact(label, text, stream=sys.stderr))
         self.metric = {"regression": "r2", "multilabel": "micro_f1"}.get(plan.task.kind, "accuracy")
 
     def _record(self, record: Any) -> None:
@@ -80,40 +81,40 @@ class RunView:
     def _advance(self, name: str, done: int, total: int, info: str) -> None:
         if self.progress is not None:
             if name not in self.tasks:
+                for other in self.tasks.values():
+                    self.progress.update(other, visible=False)
                 self.tasks[name] = self.progress.add_task(name, total=total, info=info)
-            self.progress.update(self.tasks[name], completed=done, total=total, info=info)
+            self.progress.update(self.tasks[name], completed=done, total=total, info=info, visible=True)
         elif not self.quiet and time.monotonic() - self.last_line > 30:
             console.note(f"{name} {done}/{total} {info}".rstrip())
             self.last_line = time.monotonic()
 
 
-def plan_lines(plan: RunPlan) -> list[str]:
-    """The plan in a few lines."""
+def plan_facts(plan: RunPlan) -> list[tuple[str, str]]:
+    """The plan as labels and sentences."""
     from zoo.cli.console import human_bytes, human_count
 
     rows = " / ".join(f"{count:,} {split}" for split, count in plan.rows.items())
-    kinds = {"regression": f"{len(plan.task.targets)} numbers"}
-    what = kinds.get(plan.task.kind, f"{len(plan.task.classes)} classes")
+    what = f"{len(plan.task.classes)} classes"
+    if plan.task.kind == "regression":
+        what = ", ".join(plan.task.targets)
     e, t = plan.estimate, plan.training
-    lines = [
-        f"data      {plan.data}  {rows}, {plan.task.kind}, {what}",
-        f"backbone  {plan.backbone}  {human_count(e.params)} parameters, {human_count(e.trained)} trained  "
-        f"({plan.device}, {plan.precision})",
-    ]
     trained = [name for phase in plan.phases for name in phase.trained(plan.stages)]
     where = f"{len(trained)} of {len(plan.stages)} stages and the head" if trained else "the head alone"
+    solved = "" if e.steps else ", solved on frozen features"
+    facts = [
+        ("data", f"{plan.data}  {rows}, {plan.task.kind}, {what}"),
+        (
+            "backbone",
+            f"{plan.backbone}  {human_count(e.params)} parameters, {human_count(e.trained)} trained  "
+            f"({plan.device}, {plan.precision})",
+        ),
+        ("plan", f"{plan.strategy}: {where}{solved}, about {human_bytes(e.memory)} of memory"),
+    ]
     if e.steps:
-        lines += [
-            f"plan      {plan.strategy}: {where}, about {human_bytes(e.memory)} of memory",
-            f"steps     {e.steps:,} of {t.batch_size} rows, {t.epochs} epochs, "
-            f"{t.optimizer} lr {t.lr:g} ({t.schedule})",
-        ]
-    else:
-        lines.append(
-            f"plan      {plan.strategy}: {where}, solved on frozen features, about {human_bytes(e.memory)} of memory"
-        )
-    lines += [f"note      {note}" for note in plan.notes]
-    return lines
+        how = f"{t.optimizer} lr {t.lr:g} ({t.schedule})"
+        facts.append(("steps", f"{e.steps:,} of {t.batch_size} rows, {t.epochs} epochs, {how}"))
+    return [*facts, *(("note", note) for note in plan.notes)]
 
 
 def result_lines(run: Run) -> list[str]:
@@ -143,8 +144,8 @@ def _baseline_lines(baseline: Any) -> list[str]:
             continue
         gain = pair["pretrained"] - pair["random"]
         lines.append(
-            f"transfer  linear probe, {title}: {baseline['metric']} {pair['pretrained']:.3f} pretrained, "
-            f"{pair['random']:.3f} random weights ({gain:+.3f})"
+            f"transfer  probe, {title}: {baseline['metric']} {pair['pretrained']:.3f} pretrained, "
+            f"{pair['random']:.3f} random ({gain:+.3f})"
         )
     return lines
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,7 +24,7 @@ def runs(
     json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """Parse, call the verb, render."""
-    from zoo.verbs.runs import open_run
+    from zoo.verbs.runs import open_run, remove_run
     from zoo.verbs.runs import runs as list_them
 
     if action is None:
@@ -36,25 +36,24 @@ def runs(
         rows = [[s.path.name, s.status, s.split or "-", s.shown, s.started] for s in found]
         return console.print_table(["run", "status", "split", "result", "started"], rows)
     if action not in ("show", "rm") or run is None:
-        raise UsageError(f"'zoo runs {action}' needs more", help="zoo runs, zoo runs show RUN, or zoo runs rm RUN")
-    folder = open_run(run, root=out)
+        what = "needs the name of a run" if action in ("show", "rm") else "is no action"
+        raise UsageError(f"'zoo runs {action}' {what}", help="zoo runs, zoo runs show RUN, or zoo runs rm RUN")
     if action == "show":
+        folder = open_run(run, root=out)
         return _show(folder.path, folder.read_json("run.json"), json)
-    if Path(out).resolve() not in folder.path.resolve().parents:
-        raise UsageError(f"{folder.path} is not in {out}, so it is not removed", help="name the right --out")
-    shutil.rmtree(folder.path)
-    last = Path(out) / "last"
-    if last.is_symlink() and not last.exists():
-        last.unlink()
-    return console.note(f"removed {folder.path}")
+    removed = remove_run(run, root=out)
+    return console.print_json({"removed": str(removed)}) if json else console.note(f"removed {removed}")
 
 
 def _show(path: Path, record: dict[str, Any], json: bool) -> None:
     if json:
         return console.print_json({"path": str(path), **record})
-    for key, value in record.items():
+    result = record.get("result") or {}
+    shown = {"run": path, **record, "argv": shlex.join(map(str, record.get("argv", ())))}
+    shown |= {"seconds": result["seconds"]} if "seconds" in result else {}
+    for key, value in shown.items():
         if key != "result":
-            console.print_text(f"{key:<11} {value}")
-    for name, value in (record.get("result") or {}).get("metrics", {}).items():
-        console.print_text(f"{name:<20} {value if value is None else f'{value:.4f}'}")
+            console.print_text(console.fact("command" if key == "argv" else key, str(value)))
+    for name, value in result.get("metrics", {}).items():
+        console.print_text(f"  {name:<18} {'n/a' if value is None else f'{value:.4f}'}")
     return None

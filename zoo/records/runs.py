@@ -69,7 +69,7 @@ class RunFolder:
             },
         )
         run.write_json("env.json", environment())
-        _point_last(root, path)
+        point_last(root, path)
         return run
 
     @classmethod
@@ -165,7 +165,8 @@ def _checked(name: str) -> str:
     return name
 
 
-def _point_last(root: Path, path: Path) -> None:
+def point_last(root: Path, path: Path) -> None:
+    """Make `last` mean this run."""
     link = root / LAST
     temporary = root / f".last-{uuid.uuid4().hex[:8]}"
     try:

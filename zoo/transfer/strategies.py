@@ -145,6 +145,8 @@ def choose(*, rows: int, classes: int, params: int | None, pretrained: bool, gpu
     per_class = rows / max(classes, 1)
     if not linear:
         return Choice("full" if gpu or not pretrained else "head", "this head cannot be solved, so it is trained")
+    if params == 0:
+        return Choice("linear-probe", "the backbone has no parameters, so only a head can learn")
     if not pretrained:
         return Choice("full", "the weights are random, so there is nothing to keep frozen")
     if per_class <= 16:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zoo.records.runs import RunFolder, list_runs
+from zoo.errors import UsageError
+from zoo.records.runs import LAST, RunFolder, list_runs, point_last
 
 
 @dataclass(frozen=True)
@@ -68,3 +70,21 @@ def open_run(run: str | Path, *, root: str | Path = "runs") -> RunFolder:
         UsageError: there is none.
     """
     return RunFolder.open(run, root=Path(root))
+
+
+def remove_run(run: str | Path, *, root: str | Path = "runs") -> Path:
+    """Delete a run under `root` for good; `last` then means the newest that is left.
+
+    Raises:
+        UsageError: there is no such run, or it lies elsewhere.
+    """
+    folder, home = open_run(run, root=root), Path(root)
+    if home.resolve() not in folder.path.resolve().parents:
+        raise UsageError(f"{folder.path} is not in {root}, so it is not removed", help="name its folder with --out")
+    shutil.rmtree(folder.path)
+    last, left = home / LAST, list_runs(home)
+    if left:
+        point_last(home, left[0].path)
+    elif last.is_symlink() or last.is_file():
+        last.unlink()
+    return folder.path
