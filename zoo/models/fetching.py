@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import functools
+import contextlib
 import importlib.resources
 import os
-import socket
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlparse
 
 from zoo.catalog.spec import WeightsSpec
 from zoo.errors import WeightsError
+from zoo.models.network import PROBE_SECONDS, answers, download, hub_in_time
 from zoo.records.files import sha256_of
-
-PROBE_SECONDS = 3.0
-"""How long the model hub may take to accept a connection and answer, once for each process."""
+from zoo.records.home import cache_home
 
 
 def fetch(weights: WeightsSpec, *, offline: bool = False) -> Path:
@@ -29,7 +27,7 @@ def fetch(weights: WeightsSpec, *, offline: bool = False) -> Path:
         path = Path(rest)
         if not path.exists():
             raise WeightsError(f"there are no weights at {path}", help="check the path")
-        return path
+        return _verified(path, weights) if path.is_file() else path
     if kind == "package":
         package, _, inner = rest.partition("/")
         return _verified(Path(str(importlib.resources.files(package) / inner)), weights)
@@ -74,9 +72,10 @@ def hub_folder(
         return found
     _need_hub(repo, revision, offline=offline)
     try:
-        return Path(hub.snapshot_download(repo, revision=revision, allow_patterns=allowed, etag_timeout=5))
+        with hub_in_time():
+            return Path(hub.snapshot_download(repo, revision=revision, allow_patterns=allowed, etag_timeout=5))
     except Exception as error:
-        raise _not_cached(repo, revision, str(error).strip().splitlines()[0]) from error
+        raise _not_cached(repo, revision, _first_line(error)) from error
 
 
 def is_offline(offline: bool = False) -> bool:
@@ -93,41 +92,22 @@ def _hub_file(repo: str, file: str, revision: str | None, *, offline: bool) -> P
         return Path(cached)
     _need_hub(repo, revision, offline=offline)
     try:
-        return Path(hub.hf_hub_download(repo, file, revision=revision, etag_timeout=5))
+        with hub_in_time():
+            return Path(hub.hf_hub_download(repo, file, revision=revision, etag_timeout=5))
     except Exception as error:
-        raise _not_cached(repo, revision, str(error).strip().splitlines()[0]) from error
+        raise _not_cached(repo, revision, _first_line(error)) from error
 
 
 def _need_hub(repo: str, revision: str | None, *, offline: bool) -> None:
     if is_offline(offline):
         raise _not_cached(repo, revision, "zoo is offline")
     endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
-    if not _answers(endpoint):
+    if not answers(f"{endpoint.rstrip('/')}/api/models/{repo}"):
         raise _not_cached(repo, revision, f"{endpoint} did not answer within {PROBE_SECONDS:g} s")
 
 
-@functools.cache
-def _answers(endpoint: str) -> bool:
-    """Whether a server accepts a connection and says something; asked once, since retries cost minutes."""
-    url = urlparse(endpoint)
-    host, port = url.hostname or "", url.port or (443 if url.scheme == "https" else 80)
-    try:
-        with socket.create_connection((host, port), timeout=PROBE_SECONDS) as connection:
-            connection.settimeout(PROBE_SECONDS)
-            if url.scheme == "https":
-                import ssl
-
-                with ssl.create_default_context().wrap_socket(connection, server_hostname=host) as secure:
-                    secure.sendall(_hello(host))
-                    return bool(secure.recv(1))
-            connection.sendall(_hello(host))
-            return bool(connection.recv(1))
-    except OSError:
-        return False
-
-
-def _hello(host: str) -> bytes:
-    return f"HEAD / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def _not_cached(repo: str, revision: str | None, why: str) -> WeightsError:
@@ -146,36 +126,39 @@ def _not_cached(repo: str, revision: str | None, why: str) -> WeightsError:
 def _from_url(weights: WeightsSpec, *, offline: bool) -> Path:
     import torch
 
-    folder = Path(torch.hub.get_dir()) / "checkpoints"
-    path = folder / Path(urlparse(weights.origin).path).name
-    if path.is_file():
+    name = Path(urlparse(weights.origin).path).name
+    # torch's own cache; where that cannot be written, zoo's.
+    folders = (Path(torch.hub.get_dir()) / "checkpoints", cache_home() / "checkpoints")
+    wrong = f"{name} is not in {folders[0]}"
+    for folder in folders:
+        path = folder / name
+        if not path.is_file():
+            continue
         if weights.sha256 is None or sha256_of(path).startswith(weights.sha256):
             return path
-        # A partial download would fail for ever; a planted file must not be used.
-        aside = path.with_suffix(path.suffix + ".damaged")
-        path.replace(aside)
-        wrong = f"{path} had other bytes than published and was moved to {aside.name}"
-    else:
-        wrong = f"{path.name} is not in {folder}"
+        wrong = f"{path} has other bytes than published; {_set_aside(path)}"
+    help_ = f"fetch {weights.origin} on a connected machine and put it into {folders[0]}"
     if is_offline(offline):
-        raise WeightsError(
-            f"{wrong}, and zoo is offline",
-            help=f"fetch {weights.origin} on a connected machine and put it into {folder}",
-        )
-    parts = urlparse(weights.origin)
-    if not _answers(f"{parts.scheme}://{parts.netloc}"):
-        raise WeightsError(
-            f"{wrong}, and {parts.netloc} did not answer within {PROBE_SECONDS:g} s",
-            help=f"fetch {weights.origin} on a connected machine and put it into {folder}",
-        )
-    folder.mkdir(parents=True, exist_ok=True)
+        raise WeightsError(f"{wrong}, and zoo is offline", help=help_)
+    if not answers(weights.origin):
+        where = urlparse(weights.origin).netloc
+        raise WeightsError(f"{wrong}, and {where} did not answer within {PROBE_SECONDS:g} s", help=help_)
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+            if os.access(folder, os.W_OK):
+                break
+    return download(weights.origin, folder / name, sha256=weights.sha256)
+
+
+def _set_aside(path: Path) -> str:
+    """A partial download would fail for ever, and a planted file must not be used."""
+    aside = path.with_suffix(path.suffix + ".damaged")
     try:
-        torch.hub.download_url_to_file(weights.origin, str(path), hash_prefix=weights.sha256, progress=True)
-    except (OSError, RuntimeError) as error:
-        raise WeightsError(
-            f"{weights.origin} was not fetched: {error}", help="try again, or fetch it by hand"
-        ) from error
-    return path
+        path.replace(aside)
+    except OSError:  # a read-only cache
+        return "it is not used"
+    return f"it was moved to {aside.name}"
 
 
 def _verified(path: Path, weights: WeightsSpec) -> Path:

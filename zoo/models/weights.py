@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import fnmatch
 import json
-import zipfile
+import re
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -31,17 +31,12 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     path = Path(path)
     if path.is_dir():
         path = _in_folder(path)
-    _sniff(path)
-    if path.suffix == ".safetensors" or not _is_pickle(path):
+    if _kind(path) == "safetensors":
         return _read_safetensors(path)
     try:
         value = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise WeightsError(
-            f"{path} was not loaded: {_first_line(error)}",
-            details=["only plain tensors are read from pickles, since anything else can run code"],
-            help="convert it where you trust it: safetensors.torch.save_file(torch.load(path), 'weights.safetensors')",
-        ) from error
+        raise _not_loaded(path, error) from error
     return _tensors(value, path)
 
 
@@ -105,11 +100,11 @@ def _without_prefix(state: dict[str, Tensor], own: Mapping[str, Tensor]) -> dict
     def known(names: Mapping[str, Tensor]) -> int:
         return sum(name in own for name in names)
 
-    best = state
-    for prefix in _PREFIXES:
-        if all(name.startswith(prefix) for name in state):
-            cut = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
-            best = cut if known(cut) > known(best) else best
+    best = cut = state
+    # One inside the other too, as in "module.model."; taken off only where more names are known then.
+    while prefix := next((each for each in _PREFIXES if cut and all(name.startswith(each) for name in cut)), None):
+        cut = {name.removeprefix(prefix): tensor for name, tensor in cut.items()}
+        best = cut if known(cut) > known(best) else best
     return best
 
 
@@ -128,7 +123,8 @@ def _in_folder(folder: Path) -> Path:
     raise WeightsError(f"{folder} holds {len(found)} weight files", help="give the path of one of them")
 
 
-def _sniff(path: Path) -> None:
+def _kind(path: Path) -> Literal["safetensors", "pickle"]:
+    """Which of the two it is by its first bytes; whatever else it is gets its name."""
     if not path.is_file():
         raise WeightsError(f"there are no weights at {path}", help="check the path")
     with path.open("rb") as file:
@@ -143,18 +139,26 @@ def _sniff(path: Path) -> None:
         raise WeightsError(
             f"{path} is an HTML page, not weights", help="fetch it again; the download was an error page"
         )
+    # A length, then a JSON object. The suffix decides for what is cut short; nothing called so is ever unpickled.
+    if path.suffix == ".safetensors" or (0 < int.from_bytes(head[:8], "little") < 100_000_000 and head[8:9] == b"{"):
+        return "safetensors"
+    if head.startswith((b"PK", b"\x80")):
+        return "pickle"
+    raise WeightsError(
+        f"{path} is no weights file: it begins with {head[:12]!r}", help="give a safetensors file, or one of torch.save"
+    )
 
 
-def _is_pickle(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(2) in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05") or not _has_header(path)
-
-
-def _has_header(path: Path) -> bool:
-    """Whether the file begins like safetensors: a length, then a JSON object."""
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        return 0 < length < 100_000_000 and file.read(1) == b"{"
+def _not_loaded(path: Path, error: Exception) -> WeightsError:
+    # torch's own message advises to switch the protection off.
+    blocked = re.search(r"GLOBAL ([\w.]+)", str(error))
+    if blocked is None or blocked[1].endswith("."):  # a name that is cut short itself
+        return WeightsError(f"{path} is damaged or cut short, or not of torch.save", help="fetch it again")
+    return WeightsError(
+        f"{path} was refused: it is a pickle that calls {blocked[1]}",
+        details=["only plain tensors are read from pickles, since anything else can run code"],
+        help="where you trust it, load it and save  torch.save(model.state_dict(), 'weights.pt')",
+    )
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -180,7 +184,5 @@ def _tensors(value: Any, path: Path) -> dict[str, Tensor]:
 
 
 def _first_line(error: BaseException) -> str:
-    if isinstance(error, zipfile.BadZipFile | EOFError):
-        return "the file is cut short"
     text = str(error).strip()
     return text.splitlines()[0] if text else json.dumps(type(error).__name__)
