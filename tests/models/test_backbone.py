@@ -25,7 +25,8 @@ class Layers(Backbone):
         self.kept: list[Stage] | None = None
 
     def forward(self, batch: Inputs) -> Features:
-        x = batch["image"]["pixels"] + self.token
+        # Scaled, not shifted: batch norm takes a shift out again, and the token would have no gradient.
+        x = batch["image"]["pixels"] * self.token
         for block in self.blocks:
             x = block(x)
         return Features(x, x.unsqueeze(1))
