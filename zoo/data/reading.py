@@ -16,7 +16,7 @@ from zoo.data.labels import make_task, read_labels, with_names
 from zoo.data.splits import few_shot, hold_out, sample
 from zoo.data.tables import read_tables, table_files
 from zoo.data.types import Dataset, Examples, ImageRef, Problem, ReadOptions, Table, Task, UnknownId
-from zoo.errors import DataError, UnknownNameError, UsageError
+from zoo.errors import DataError, UnknownNameError
 
 if TYPE_CHECKING:
     from zoo.catalog.catalog import Catalog
@@ -94,7 +94,6 @@ def dataset_of(
     Raises:
         DataError: with every bad row named.
     """
-    _check_options(options)
     columns = find_columns(table, options)
     if columns.split is not None:
         table = replace(table, split=[str(cell).strip() for cell in table.columns[columns.split]])
@@ -192,17 +191,6 @@ def _rows_by_split(table: Table) -> dict[str, list[int]]:
     if "train" not in found:
         raise DataError(f"{table.name} has no training rows, only {', '.join(found)}", help="add a train split")
     return found
-
-
-def _check_options(options: ReadOptions) -> None:
-    if not 0 < options.val < 1:
-        raise UsageError(f"a held-out share of {options.val} is not between 0 and 1", help="for example --val 0.2")
-    for name in ("shots", "limit", "max_pixels"):
-        value = getattr(options, name)
-        if value is not None and value < 1:
-            raise UsageError(f"{name} is {value}, and must be 1 or more")
-    if options.seed < 0:
-        raise UsageError(f"the seed is {options.seed}, and must be 0 or more")
 
 
 def _completed(splits: dict[str, Examples], task: Task, options: ReadOptions) -> tuple[dict[str, Examples], list[str]]:

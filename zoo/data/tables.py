@@ -113,13 +113,7 @@ def read_rows(path: Path, options: ReadOptions) -> Rows:
 def _text(path: Path, encoding: str) -> str:
     raw = path.read_bytes()
     try:
-        plain = codecs.lookup(encoding).name
-    except LookupError as error:
-        raise UsageError(
-            f"Python knows no encoding '{encoding}'", help="use utf-8, latin-1, utf-16 or another of Python's"
-        ) from error
-    try:
-        text = raw.decode("utf-8-sig" if plain == "utf-8" else encoding)
+        text = raw.decode("utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding)
     except UnicodeError as error:
         start = error.start if isinstance(error, UnicodeDecodeError) else 0
         line = raw.count(b"\n", 0, start) + 1
