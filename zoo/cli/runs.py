@@ -47,7 +47,7 @@ def runs(
 
 def _show(path: Path, record: dict[str, Any], json: bool) -> None:
     if json:
-        return console.print_json({"path": str(path), **record})
+        return console.print_json({"run": str(path), **record})
     result = record.get("result") or {}
     shown = {"run": path, **record, "argv": shlex.join(map(str, record.get("argv", ())))}
     shown |= {"seconds": result["seconds"]} if "seconds" in result else {}
