@@ -11,7 +11,7 @@ from urllib.parse import urlparse
 
 from zoo.catalog.spec import WeightsSpec
 from zoo.errors import WeightsError
-from zoo.models.network import PROBE_SECONDS, answers, download, hub_in_time
+from zoo.models.network import PROBE_SECONDS, answers, download
 from zoo.records.files import sha256_of
 from zoo.records.home import cache_home
 
@@ -30,7 +30,13 @@ def fetch(weights: WeightsSpec, *, offline: bool = False) -> Path:
         return _verified(path, weights) if path.is_file() else path
     if kind == "package":
         package, _, inner = rest.partition("/")
-        return _verified(Path(str(importlib.resources.files(package) / inner)), weights)
+        try:
+            root = importlib.resources.files(package)
+        except ModuleNotFoundError as error:
+            raise WeightsError(
+                f"the package {package} is not installed", help=f"install it: {weights.origin}"
+            ) from error
+        return _verified(Path(str(root / inner)), weights)
     if kind in ("https", "http"):
         return _from_url(weights, offline=offline)
     if kind == "hub":
@@ -72,8 +78,7 @@ def hub_folder(
         return found
     _need_hub(repo, revision, offline=offline)
     try:
-        with hub_in_time():
-            return Path(hub.snapshot_download(repo, revision=revision, allow_patterns=allowed, etag_timeout=5))
+        return Path(hub.snapshot_download(repo, revision=revision, allow_patterns=allowed, etag_timeout=5))
     except Exception as error:
         raise _not_cached(repo, revision, _first_line(error)) from error
 
@@ -92,8 +97,7 @@ def _hub_file(repo: str, file: str, revision: str | None, *, offline: bool) -> P
         return Path(cached)
     _need_hub(repo, revision, offline=offline)
     try:
-        with hub_in_time():
-            return Path(hub.hf_hub_download(repo, file, revision=revision, etag_timeout=5))
+        return Path(hub.hf_hub_download(repo, file, revision=revision, etag_timeout=5))
     except Exception as error:
         raise _not_cached(repo, revision, _first_line(error)) from error
 
@@ -102,7 +106,8 @@ def _need_hub(repo: str, revision: str | None, *, offline: bool) -> None:
     if is_offline(offline):
         raise _not_cached(repo, revision, "zoo is offline")
     endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
-    if not answers(f"{endpoint.rstrip('/')}/api/models/{repo}"):
+    # The very request that the hub's client makes first, and waits for without end.
+    if not answers(f"{endpoint.rstrip('/')}/api/models/{repo}", "GET"):
         raise _not_cached(repo, revision, f"{endpoint} did not answer within {PROBE_SECONDS:g} s")
 
 

@@ -9,6 +9,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 from urllib.parse import urlparse
 
 from zoo.errors import WeightsError
@@ -18,12 +19,10 @@ PROBE_SECONDS = 3.0
 """How long a server may take to accept a connection and answer, once for each address and process."""
 STALL_SECONDS = 30.0
 """How long a download may stand still."""
-HUB_SECONDS = 10.0
-"""How long the model hub may take for one answer."""
 
 
 @functools.cache
-def answers(url: str) -> bool:
+def answers(url: str, method: Literal["GET", "HEAD"] = "HEAD") -> bool:
     """Whether a server accepts a connection and says something; asked once, since retries cost minutes."""
     parts = urlparse(url)
     host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
@@ -37,14 +36,14 @@ def answers(url: str) -> bool:
                 import ssl
 
                 with ssl.create_default_context().wrap_socket(connection, server_hostname=host) as secure:
-                    return _speaks(secure, host, parts.path)
-            return _speaks(connection, host, parts.path)
+                    return _speaks(secure, method, host, parts.path)
+            return _speaks(connection, method, host, parts.path)
     except (OSError, ValueError):  # ValueError: no host name at all
         return False
 
 
-def _speaks(connection: socket.socket, host: str, path: str) -> bool:
-    connection.sendall(f"HEAD {path or '/'} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+def _speaks(connection: socket.socket, method: str, host: str, path: str) -> bool:
+    connection.sendall(f"{method} {path or '/'} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
     return bool(connection.recv(1))
 
 
@@ -70,15 +69,17 @@ def download(url: str, path: Path, *, sha256: str | None = None) -> Path:
         WeightsError: not to be had, stalled, cut short, or other bytes than the digest says.
     """
     from http.client import HTTPException
-    from urllib.request import Request, urlopen
+    from urllib.error import HTTPError
+    from urllib.request import Request, build_opener
 
     digest, done = hashlib.sha256(), 0
     try:
         request = Request(url, headers={"User-Agent": "zoo"})
-        with urlopen(request, timeout=STALL_SECONDS) as answer, published(path) as temporary:
+        # An opener of its own: the shared one keeps the proxies of its first use.
+        with build_opener().open(request, timeout=STALL_SECONDS) as answer, published(path) as temporary:
             size = int(answer.headers.get("Content-Length") or 0)
             with temporary.open("wb") as file, _bar(path.name, size) as advance:
-                while chunk := answer.read(1 << 20):
+                while chunk := answer.read(1 << 18):
                     file.write(chunk)
                     digest.update(chunk)
                     done += len(chunk)
@@ -88,6 +89,8 @@ def download(url: str, path: Path, *, sha256: str | None = None) -> Path:
             if sha256 is not None and not digest.hexdigest().startswith(sha256):
                 raise OSError(f"its sha256 begins with {digest.hexdigest()[:12]}, not {sha256[:12]}")
     except (OSError, HTTPException) as error:
+        if isinstance(error, HTTPError):
+            error.close()  # it is the server's answer too
         why = f"no byte came for {STALL_SECONDS:g} s" if isinstance(error, TimeoutError) else error
         raise WeightsError(f"{url} was not fetched: {why}", help=f"try again, or put it at {path} by hand") from error
     return path
@@ -103,16 +106,3 @@ def _bar(name: str, size: int) -> Iterator[Callable[[float], None]]:
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=quiet) as progress:
         task = progress.add_task(name, total=size or None)
         yield lambda count: progress.advance(task, count)
-
-
-@contextlib.contextmanager
-def hub_in_time() -> Iterator[None]:
-    """The hub's client waits for ever by default; inside this block it does not."""
-    from huggingface_hub import get_session
-
-    session = get_session()
-    before, session.timeout = session.timeout, HUB_SECONDS
-    try:
-        yield
-    finally:
-        session.timeout = before
