@@ -3,9 +3,9 @@
     python benchmarks/extract.py PHOTOS TEXTS MINILM
 
 PHOTOS is a folder of images with one sub-folder a class, TEXTS a table of texts, MINILM a folder with a BERT-like
-model. Both sides use random SqueezeNet weights or those of MINILM, the same batch size, two decoding threads or workers,
-and the CPU threads that OMP_NUM_THREADS says; they are timed in turn, and the ratio of the medians is printed: below 1,
-zoo is faster. Reading the labels is not timed; zoo's cache is off.
+model. Both sides use random SqueezeNet weights or those of MINILM, the same batch size, two decoding threads or
+workers, and the CPU threads that OMP_NUM_THREADS says; they are timed in turn, and the ratio of the medians is printed:
+below 1, zoo is faster. Reading the labels is not timed; zoo's cache is off.
 """
 
 from __future__ import annotations
