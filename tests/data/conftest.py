@@ -8,6 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# A busy machine is no fault of the code.
+settings.register_profile("zoo", deadline=None)
+settings.load_profile("zoo")
 
 
 @dataclass(frozen=True)

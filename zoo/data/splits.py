@@ -35,7 +35,9 @@ def split_rows(examples: Examples, task: Task, *, share: float, seed: int) -> tu
         count = min(round(share * len(members)), len(members) - 1)
         held_groups.update(int(i) for i in members[:count])
     if not held_groups and len(groups) > 1:
-        held_groups.add(int(rng.integers(len(groups))))
+        # Too few of each class for the share: one row of the greatest class, which can spare it best.
+        found, counts = np.unique(strata, return_counts=True)
+        held_groups.add(int(rng.choice(np.flatnonzero(strata == found[counts.argmax()]))))
     held = sorted(row for index in held_groups for row in groups[index])
     kept = sorted(set(range(len(examples))) - set(held))
     return np.array(kept, dtype=np.int64), np.array(held, dtype=np.int64)
