@@ -15,7 +15,7 @@ import zoo
 from zoo.catalog.spec import ImagePreprocess
 from zoo.data.augment import RECIPES, Augment, Draw, crop_box, jitter, recipe
 from zoo.data.transforms import ImageProcessor
-from zoo.errors import UnknownNameError
+from zoo.errors import UnknownNameError, UsageError
 from zoo.transfer.options import Training
 from zoo.verbs.config import Output
 
@@ -87,7 +87,7 @@ def test_rotation_and_colour_keep_size_and_mode(mode: str) -> None:
 def test_an_unknown_recipe_is_refused_with_those_there_are() -> None:
     with pytest.raises(UnknownNameError, match=r"No augmentation is named 'stron'\. Did you mean strong") as caught:
         recipe("stron")
-    assert caught.value.help == "use none, light, strong"
+    assert caught.value.help == "use none, light, strong, or as flip=0.5,crop=0.7"
 
 
 def test_the_probe_sees_no_augmented_image(tmp_path: Path) -> None:
@@ -105,3 +105,21 @@ def test_the_probe_sees_no_augmented_image(tmp_path: Path) -> None:
         return dict(run.metrics)
 
     assert probed("none") == probed("strong")
+
+
+def test_a_recipe_is_a_name_changes_or_both() -> None:
+    assert recipe("flip=0.5, crop=0.7,rotation=10,colour=0.2") == Augment(0.5, (0.7, 1.0), rotation=10, colour=0.2)
+    assert recipe("light,flip=0") == Augment(crop=(0.5, 1.0))
+    assert recipe("strong,crop=1").crop is None
+
+
+@pytest.mark.parametrize("text", ["flip=2", "crop=0", "rotation=x", "colour=-1", "flip="])
+def test_a_change_out_of_range_is_named_with_its_range(text: str) -> None:
+    with pytest.raises(UsageError, match=rf"--augment {text} is not in \["):
+        recipe(text)
+
+
+@pytest.mark.parametrize("text", ["wild", "flip=0.5,light", "hue=0.1", ""])
+def test_an_unknown_recipe_or_change_is_named(text: str) -> None:
+    with pytest.raises(UnknownNameError, match=r"none, light, strong"):
+        recipe(text)

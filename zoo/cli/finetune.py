@@ -54,7 +54,7 @@ def finetune(
     dropout: Annotated[float | None, _fine("Before the head's last layer.")] = None,
     weight_decay: Annotated[float | None, _fine("Of matrices; biases and norms have none.")] = None,
     label_smoothing: Annotated[float | None, _fine("In [0, 1).")] = None,
-    augment: Annotated[str | None, _fine("none, light or strong.")] = None,
+    augment: Annotated[str | None, _fine("none, light, strong, or as flip=0.5,crop=0.7.")] = None,
     early_stop: Annotated[int | None, _fine("Stop after so many epochs without a better metric.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of splits, weights, order and augmentation.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:1.")] = None,

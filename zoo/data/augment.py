@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from zoo.errors import UnknownNameError
+from zoo.errors import UnknownNameError, UsageError
 
 
 @dataclass(frozen=True)
@@ -34,15 +34,43 @@ RECIPES = {
 }
 
 
-def recipe(name: str) -> Augment:
-    """The recipe of this name: none, light or strong.
+_CHANGES = {"flip": 1.0, "crop": 1.0, "rotation": 180.0, "colour": 1.0}
+"""What a recipe may set, with the largest value; `crop` is the smallest share of the area that is kept."""
+
+
+def recipe(text: str) -> Augment:
+    """A recipe by name, by its changes, or both: "light", "flip=0.5,rotation=10", "strong,flip=0".
 
     Raises:
-        UnknownNameError: no such recipe.
+        UnknownNameError: no such recipe or change.
+        UsageError: a value out of range.
     """
-    if name not in RECIPES:
-        raise UnknownNameError("augmentation", name, RECIPES, help=f"use {', '.join(RECIPES)}")
-    return RECIPES[name]
+    found = RECIPES["none"]
+    for place, part in enumerate(each.strip() for each in text.split(",")):
+        name, equals, value = part.partition("=")
+        if not equals and place == 0 and name in RECIPES:
+            found = RECIPES[name]
+        elif equals and name in _CHANGES:
+            number = _number(name, value)
+            change: Any = ((number, 1.0) if number < 1 else None) if name == "crop" else number
+            found = replace(found, **{name: change})
+        else:
+            known = [*RECIPES, *(f"{change}=" for change in _CHANGES)]
+            raise UnknownNameError(
+                "augmentation", part, known, help=f"use {', '.join(RECIPES)}, or as flip=0.5,crop=0.7"
+            )
+    return found
+
+
+def _number(name: str, value: str) -> float:
+    low = 0.01 if name == "crop" else 0.0
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if not low <= number <= _CHANGES[name]:
+        raise UsageError(f"--augment {name}={value} is not in [{low:g}, {_CHANGES[name]:g}]", help="give such a number")
+    return number
 
 
 @dataclass(frozen=True)

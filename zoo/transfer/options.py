@@ -53,7 +53,7 @@ class Training:
     early_stop: int | None = None
     """Stop after this many epochs without a better held-out metric, and keep the best."""
     augment: str | None = None
-    """Recipe for training images: none, light or strong."""
+    """Of training images: none, light, strong, or changes as in "flip=0.5,rotation=10"."""
     save_every: int | None = None
     """Steps between checkpoints; None: one an epoch."""
     seed: int = 0
