@@ -36,6 +36,8 @@ def list_command(
     json: Annotated[bool, typer.Option("--json", help="Print the rows as JSON.")] = False,
 ) -> None:
     """Parse, call the verb, render."""
+    if limit is not None and limit < 1:
+        raise UsageError(f"--limit {limit} is not above 0", help="give a positive number")
     if pattern in NOUNS and pattern != "backbones":
         return _nouns(str(pattern), json)
     from zoo.verbs.listing import list_backbones, sources

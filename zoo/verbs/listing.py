@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 from zoo.catalog.cached import is_cached
 from zoo.catalog.catalog import Catalog, rows_of
 from zoo.catalog.discovery import default_catalog
 from zoo.catalog.names import order_of, weights_name
-from zoo.catalog.spec import BackboneSpec, WeightsSpec
-from zoo.errors import UsageError
+from zoo.catalog.spec import BackboneSpec, Modality, WeightsSpec
+from zoo.errors import UnknownNameError, UsageError
 
 SORTS = ("name", "params", "dim", "metric")
 
@@ -56,11 +57,20 @@ def list_backbones(
         cached: only weights that are on this machine.
         sort: name, params, dim or metric (greatest first).
         catalog: the installed plugins' if None.
+
+    Raises:
+        UnknownNameError: a modality, source or family that nothing has.
+        UsageError: an order that is not known.
     """
     if sort not in SORTS:
         raise UsageError(f"--sort {sort} is not known", help=f"use {', '.join(SORTS)}")
     catalog = catalog or default_catalog()
     wanted = set(modality.split("+")) if modality else set()
+    specs = catalog.backbones.values()
+    for each in wanted:
+        _check_known("modality", each, get_args(Modality))
+    _check_known("source", source, order_of(spec.source for spec in specs))
+    _check_known("family", family, sorted({spec.family for spec in specs}))
     order = {name: i for i, name in enumerate(order_of(s.source for s in catalog.backbones.values()))}
     found = []
     for spec in catalog.backbones.values():
@@ -84,6 +94,12 @@ def list_backbones(
         "metric": lambda row: (-(row.metric if row.metric is not None else float("-inf")),),
     }
     return sorted(found, key=keys[sort])
+
+
+def _check_known(noun: str, name: str | None, known: Sequence[str]) -> None:
+    if name is not None and name.casefold() not in {each.casefold() for each in known}:
+        shown = ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")
+        raise UnknownNameError(noun, name, known, help=f"there are {shown}")
 
 
 def _within(params: int | None, low: int | None, high: int | None) -> bool:
