@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.catalog.spec import fingerprint
+from zoo.errors import ZooError
 from zoo.records.files import published
 from zoo.records.home import cache_home
 
-FORMAT = 1
+FORMAT = 2
 WAIT_SECONDS = 600.0
 SAY_AFTER_SECONDS = 5.0
 
@@ -30,22 +31,23 @@ def key_of(**parts: Any) -> str:
 
 def read(key: str) -> Arrays | None:
     """The arrays stored under `key`; None if there are none. A damaged entry is said and removed."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
+    from safetensors import SafetensorError, safe_open
 
     path = _path(key)
     if not path.is_file():
         return None
     try:
-        arrays = load_file(path)
-        if _digest(arrays) != path.with_suffix(".sha256").read_text(encoding="ascii").strip():
+        with safe_open(path, framework="np") as file:
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (it is no mapping)
+            digest = (file.metadata() or {}).get("sha256")
+        if _digest(arrays) != digest:
             raise ValueError("its bytes have changed")
     except (SafetensorError, ValueError, OSError) as error:
         warnings.warn(f"the cached features {path.name[:16]} are damaged ({error}); computing them anew", stacklevel=2)
         with contextlib.suppress(OSError):
             path.unlink(missing_ok=True)
         return None
-    return dict(arrays)
+    return arrays
 
 
 def write(key: str, arrays: Arrays) -> None:
@@ -54,12 +56,12 @@ def write(key: str, arrays: Arrays) -> None:
 
     path = _path(key)
     try:
-        with published(path.with_suffix(".sha256")) as temporary:
-            temporary.write_text(_digest(arrays), encoding="ascii")
         with published(path) as temporary:
-            save_file(arrays, temporary)
-    except OSError as error:
-        warnings.warn(f"features were not cached in {path.parent}: {error}", stacklevel=2)
+            # In the same file, so that no reader meets the digest of one writer and the arrays of another.
+            save_file(arrays, temporary, metadata={"sha256": _digest(arrays)})
+    except (OSError, ZooError) as error:
+        why = error.what if isinstance(error, ZooError) else error
+        warnings.warn(f"features were not cached in {path.parent}: {why}", stacklevel=2)
 
 
 @contextlib.contextmanager

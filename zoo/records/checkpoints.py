@@ -43,7 +43,7 @@ def publish(folder: Path, step: int, write: Callable[[Path], None], state: Mappi
         (temporary / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     for old in _steps(folder)[keep:]:
         shutil.rmtree(old, ignore_errors=True)
-    for debris in folder.glob(".tmp-*"):
+    for debris in (*folder.glob(".tmp-*"), *folder.glob(".old.tmp-*")):  # of writers that were killed
         shutil.rmtree(debris, ignore_errors=True)
     return target
 
@@ -54,8 +54,8 @@ def newest(folder: Path) -> Checkpoint | None:
     for path in _steps(folder):
         try:
             manifest = verify(path)
-        except (OSError, ValueError, KeyError) as error:
-            skipped.append(f"{path.name}: {error}")
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            skipped.append(f"{path.name}: {_why(error)}")
             continue
         return Checkpoint(path, int(manifest["step"]), manifest["state"], tuple(skipped))
     return None
@@ -77,6 +77,13 @@ def verify(path: Path) -> dict[str, Any]:
     return manifest
 
 
+def _why(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return f"{MANIFEST} is missing"
+    return str(error) if type(error) is ValueError else f"{MANIFEST} is damaged"
+
+
 def _steps(folder: Path) -> list[Path]:
     """Published checkpoints, newest first."""
-    return sorted((p for p in folder.glob("step-*") if p.is_dir()), key=lambda p: p.name, reverse=True)
+    found = [path for path in folder.glob("step-*") if path.is_dir() and path.name[5:].isdecimal()]
+    return sorted(found, key=lambda path: int(path.name[5:]), reverse=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import hashlib
 import json
 import os
@@ -14,6 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from zoo.errors import ZooError
+
+FULL_BYTES = 1 << 20
+"""A disk with less room than this is full: no file that zoo writes much of is smaller."""
 
 
 @contextlib.contextmanager
@@ -28,13 +32,15 @@ def published(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         _flush(temporary)
-        if path.is_dir() and temporary.is_dir():
-            shutil.rmtree(path)
-        temporary.replace(path)
+        _put(temporary, path)
         _flush_folder(path.parent)
-    except OSError as error:
+    except ZooError:
         _remove(temporary)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        raise
+    except Exception as error:
+        full = _is_full(error, path.parent)
+        _remove(temporary)
+        if full:
             raise ZooError(
                 f"the disk of {path} is full; what was there before is kept",
                 help="free some space and go on with --resume, or choose another folder with --out",
@@ -43,6 +49,26 @@ def published(path: Path) -> Iterator[Path]:
     except BaseException:
         _remove(temporary)
         raise
+
+
+def _put(temporary: Path, path: Path) -> None:
+    if not (path.is_dir() and temporary.is_dir()):
+        temporary.replace(path)
+        return
+    # A folder takes no other's place; the old one stands aside until the new one is there.
+    aside = temporary.with_name(f".old{temporary.name}")
+    path.replace(aside)
+    temporary.replace(path)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _is_full(error: Exception, folder: Path) -> bool:
+    """Whether the disk was full; safetensors and torch.save raise errors of their own for it."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    if "No space left on device" in str(error) or "Disk quota exceeded" in str(error):
+        return True
+    return isinstance(error, RuntimeError) and shutil.disk_usage(folder).free < FULL_BYTES
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -58,14 +84,22 @@ def sha256_of(path: Path) -> str:
 
 
 def _flush(path: Path) -> None:
-    mask = os.umask(0)
-    os.umask(mask)
-    for each in path.rglob("*") if path.is_dir() else [path]:
-        if each.is_file():
+    for each in [*path.rglob("*"), path] if path.is_dir() else [path]:
+        if each.is_dir():
+            _flush_folder(each)
+        elif each.is_file():
             # safetensors writes files that only their owner may read; a team shares its runs.
-            each.chmod(0o666 & ~mask)
+            each.chmod(0o666 & ~_umask())
             with each.open("rb") as file:
                 os.fsync(file.fileno())
+
+
+@functools.cache
+def _umask() -> int:
+    """Asked once, as it can only be asked by changing it for a moment."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 def _flush_folder(path: Path) -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from zoo.errors import UsageError
+from zoo.errors import DataError, UsageError
 from zoo.records.files import published, write_json
 
 LAST = "last"
@@ -89,8 +89,10 @@ class RunFolder:
         """Append one line to `metrics.jsonl`."""
         stamp = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
         line = json.dumps({"time": stamp, **record}, ensure_ascii=False, allow_nan=False)
-        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        with (self.path / "metrics.jsonl").open("a+b") as file:
+            if file.tell() and os.pread(file.fileno(), 1, file.tell() - 1) != b"\n":
+                file.write(b"\n")  # a writer was killed within its line
+            file.write(line.encode() + b"\n")
 
     def finish(self, status: str, **more: Any) -> None:
         """Write down how the run ended."""
@@ -98,12 +100,29 @@ class RunFolder:
         self.write_json("run.json", {**self.read_json("run.json"), "status": status, "ended": ended, **more})
 
     def read_json(self, name: str) -> dict[str, Any]:
-        """One of the run's JSON files; empty if it is not there."""
+        """One of the run's JSON files; empty if it is not there.
+
+        Raises:
+            DataError: it is damaged.
+        """
+        path = self.path / name
         try:
-            value: dict[str, Any] = json.loads((self.path / name).read_text(encoding="utf-8"))
+            value = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return {}
+        except ValueError as error:
+            raise DataError(f"{path} is damaged: {error}", help=f"remove the run: zoo runs rm {self.path}") from error
+        if not isinstance(value, dict):
+            raise DataError(f"{path} is damaged: it holds no object", help=f"remove the run: zoo runs rm {self.path}")
         return value
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """`run.json` for a list of many runs: one that is damaged is listed as such."""
+        try:
+            return self.read_json("run.json")
+        except (DataError, OSError):
+            return {"status": "damaged"}
 
     def write_json(self, name: str, value: Any) -> None:
         """One of the run's JSON files, whole or not at all."""
@@ -118,7 +137,7 @@ class RunFolder:
 def list_runs(root: Path) -> list[RunFolder]:
     """Every run under `root`, newest first."""
     found = [RunFolder(p) for p in root.glob("*") if not p.is_symlink() and (p / "run.json").is_file()]
-    return sorted(found, key=lambda run: str(run.read_json("run.json").get("started", "")), reverse=True)
+    return sorted(found, key=lambda run: str(run.record.get("started", "")), reverse=True)
 
 
 def slug(text: str) -> str:

@@ -22,6 +22,7 @@ from zoo.models.features import Pooling
 from zoo.models.fusion import Fused, Paired, fuse
 from zoo.models.heads import Head, build_head
 from zoo.models.load import rebuild
+from zoo.records.files import published
 from zoo.transfer.loop import Model
 from zoo.transfer.tasks import TargetScale, probabilities
 
@@ -114,10 +115,19 @@ def predict_outputs(
 
 
 def save_trained(folder: Path, trained: Trained) -> None:
-    """Write everything that `load_trained` needs into `folder`."""
+    """Write everything that `load_trained` needs into `folder`, at once: a half model is never seen there.
+
+    Raises:
+        ZooError: the disk is full.
+    """
+    with published(folder) as temporary:
+        temporary.mkdir()
+        _write_trained(temporary, trained)
+
+
+def _write_trained(folder: Path, trained: Trained) -> None:
     from safetensors.torch import save_file
 
-    folder.mkdir(parents=True, exist_ok=True)
     backbone = trained.backbone
     single = backbone.single if isinstance(backbone, Paired) else backbone
     parts = [p for p in single.parts if isinstance(p, Backbone)] if isinstance(single, Fused) else [single]

@@ -17,7 +17,7 @@ class RunSummary:
 
     path: Path
     status: str
-    """running, done, interrupted, failed or diverged."""
+    """running, done, interrupted, failed, diverged or damaged."""
     backbone: str
     strategy: str
     started: str
@@ -47,7 +47,7 @@ def runs(root: str | Path = "runs") -> list[RunSummary]:
     """Every run under `root`, newest first."""
     found = []
     for folder in list_runs(Path(root)):
-        record = folder.read_json("run.json")
+        record = folder.record
         result = record.get("result") or {}
         found.append(
             RunSummary(
