@@ -17,9 +17,11 @@ def is_cached(weights: WeightsSpec) -> bool:
     if kind in ("https", "http"):
         return (_torch_home() / "hub" / "checkpoints" / Path(urlparse(weights.origin).path).name).is_file()
     if kind == "hub":
-        repo = rest.partition(":")[0]
+        repo, _, file = rest.partition(":")
         snapshots = _hub_cache() / f"models--{repo.replace('/', '--')}" / "snapshots"
-        return snapshots.is_dir() and any(True for _ in snapshots.iterdir())
+        # A folder with a configuration alone is left by whoever asked for no weights.
+        names = [file] if file else ["*.safetensors", "*.bin", "*.pt"]
+        return any(True for name in names for _ in snapshots.glob(f"*/{name}"))
     return False
 
 

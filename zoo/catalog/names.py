@@ -170,11 +170,15 @@ def _looks_like_revision(text: str, weights: WeightsSpec) -> bool:
 
 
 def _path_across(text: str) -> bool:
-    """Whether a path goes on over the last plus of the text: that of a backbone, or of its weights behind an @."""
-    last, places = text.rindex("+"), [i for i, letter in enumerate(text) if letter == "@"]
-    starts = [0, *(i + 1 for i in places if i < last)]
-    ends = [*(i for i in places if i > last), len(text)]
-    return any(_existing_part(text[start:end]) for start in starts for end in ends)
+    """Whether a path goes on over each plus of the text: that of a backbone, or of its weights behind an @."""
+    places = [i for i, letter in enumerate(text) if letter == "@"]
+    starts, ends = [0, *(i + 1 for i in places)], [*places, len(text)]
+    pluses = {i for i, letter in enumerate(text) if letter == "+"}
+    for start in starts:
+        for end in ends:
+            if any(start <= plus < end for plus in pluses) and _existing_part(text[start:end]):
+                pluses -= set(range(start, end))
+    return not pluses
 
 
 def _existing_part(text: str) -> bool:
