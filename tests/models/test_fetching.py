@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import re
 import signal
@@ -387,3 +388,30 @@ def test_the_error_names_the_revision_that_is_wanted(attempts: list[str]) -> Non
     with pytest.raises(zoo.WeightsError, match="nobody/none @ v1 is not cached: zoo is offline") as caught:
         zoo.hub_folder("nobody/none", revision="v1", offline=True)
     assert "hf download nobody/none --revision v1" in (caught.value.help or "")
+
+
+# --- what was loaded is written down
+
+
+def test_a_branch_of_the_hub_is_pinned_to_the_commit_that_was_loaded(tmp_path: Path, minilm: Path) -> None:
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    repo = tmp_path / "hub" / "models--someone--sentences"
+    for folder in ("refs", "snapshots"):
+        (repo / folder).mkdir(parents=True)
+    (repo / "refs" / "main").write_text(commit)
+    (repo / "snapshots" / commit).symlink_to(minilm)
+    code = "import zoo; print(zoo.load('transformers/someone/sentences', offline=True).weights.revision)"
+    environ = {**os.environ, "HF_HUB_CACHE": str(tmp_path / "hub")}
+    done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == commit, done.stderr
+
+
+def test_a_run_says_which_weights_it_began_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = zoo.finetune(
+        "starter/glyph-cnn", "sklearn:digits", strategy="linear-probe", baseline="none", read=zoo.ReadOptions(limit=100)
+    )
+    written = json.loads((Path(run.path) / "model" / "config.json").read_text())
+    began = zoo.default_catalog().backbones["starter/glyph-cnn"].weights[0]
+    (part,) = written["parts"]
+    assert (part["weights"]["origin"], part["weights"]["sha256"]) == (began.origin, began.sha256)

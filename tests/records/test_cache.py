@@ -189,3 +189,20 @@ def test_a_cache_that_is_there_needs_no_warning(own_home: Path) -> None:
         warnings.simplefilter("error")
         cache.write(KEY, ARRAYS)
         cache.read(KEY)
+
+
+def test_features_whose_entry_is_damaged_are_computed_again_and_are_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import zoo
+
+    backbone = zoo.load("starter/glyph-cnn")
+    first = zoo.extract(backbone, "sklearn:digits", split="val")
+    zero_the_end(entry(tmp_path))
+    with pytest.warns(UserWarning, match="are damaged .*; computing them anew"):
+        second = zoo.extract(backbone, "sklearn:digits", split="val")
+    np.testing.assert_array_equal(first.features, second.features)
+    assert not second.cached
+    third = zoo.extract(backbone, "sklearn:digits", split="val")
+    np.testing.assert_array_equal(first.features, third.features)
+    assert third.cached

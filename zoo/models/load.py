@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from zoo.catalog.cached import pinned
 from zoo.catalog.catalog import Catalog
 from zoo.catalog.discovery import default_catalog
 from zoo.catalog.factories import import_factory
@@ -71,6 +72,8 @@ def build_request(request: LoadRequest, *, seed: int = 0) -> Backbone:
             raise PluginError(f"the backbone {spec.name} has no `{attribute}`", help="set it in its constructor")
     if request.weights is not None and backbone.weights is None:
         backbone.weights = request.weights
+    if backbone.weights is not None:
+        backbone.weights = pinned(backbone.weights)
     backbone.name = spec.name
     backbone.requires_grad_(True)
     backbone.eval()

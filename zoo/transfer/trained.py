@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from zoo.catalog.serial import spec_from_json, spec_to_json
+from zoo.catalog.serial import spec_from_json, spec_to_json, weights_to_json
 from zoo.catalog.spec import Modality
 from zoo.data.batches import Loader
 from zoo.data.types import Examples, Task
@@ -210,8 +210,13 @@ def _part(backbone: Backbone) -> dict[str, Any]:
     merged = backbone.spec.preprocess_for(backbone.weights)
     spec["preprocess"] = {str(m): asdict(value) for m, value in merged.items()}
     spec["weights"] = []
-    pooling = getattr(backbone, "pooling", "native")
-    return {"name": backbone.name, "spec": spec, "towers": list(backbone.modalities), "pooling": pooling}
+    return {
+        "name": backbone.name,
+        "spec": spec,
+        "weights": weights_to_json(backbone.weights) if backbone.weights else None,  # where it began; never read again
+        "towers": list(backbone.modalities),
+        "pooling": getattr(backbone, "pooling", "native"),
+    }
 
 
 def _rebuild(folder: Path, config: dict[str, Any]) -> Backbone:
