@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from made import class_folder, picture, read, refused
 
@@ -48,12 +48,8 @@ def test_names_joined_by_a_bar_in_a_column_of_labels_are_several_labels() -> Non
     cells = (["joy|love", "anger", ""] * 20)[:60]
     data = made({"text": TEXTS, "labels": cells})
     assert (data.task.kind, data.task.classes) == ("multilabel", ("anger", "joy", "love"))
-    assert made(
-        {"text": TEXTS, "label": (["a,b", "b", "a"] * 20)}, task="multilabel", label_separator=","
-    ).task.classes == (
-        "a",
-        "b",
-    )
+    commas = {"text": TEXTS, "label": ["a,b", "b", "a"] * 20}
+    assert made(commas, task="multilabel", label_separator=",").task.classes == ("a", "b")
 
 
 def test_a_list_of_labels_where_one_is_wanted_is_refused(tmp_path: Path) -> None:
@@ -145,6 +141,7 @@ WORDS = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters=
 
 
 @settings(max_examples=60)
+@example("\x85", ["\u2028"], "\n")
 @given(WORDS, st.lists(WORDS.filter(lambda word: "," not in word), min_size=1, max_size=3), WORDS)
 def test_any_text_comes_back_from_a_configuration_as_it_was_written(
     tmp_path_factory: pytest.TempPathFactory, data: str, label: list[str], separator: str

@@ -170,6 +170,15 @@ class _Writer(yaml.SafeDumper):
     yaml_implicit_resolvers: _Resolvers = {}  # noqa: RUF012
 
 
+def _quoted(writer: _Writer, text: str) -> yaml.ScalarNode:
+    # Between single quotes PyYAML writes U+0085 and its like as line breaks, which come back as spaces.
+    style = None if text.isprintable() else '"'
+    return writer.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Writer.add_representer(str, _quoted)
+
+
 class _Strict(yaml.SafeLoader):
     """YAML 1.2's plain values, and no key twice.
 
