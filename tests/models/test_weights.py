@@ -130,7 +130,9 @@ def test_a_path_without_a_file_is_said(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 1.0], ids="cut-at-{}".format)
 @pytest.mark.parametrize(
-    ("name", "save"), [("w.safetensors", save_file), ("w.pth", torch.save), ("old.pth", legacy)], ids=str
+    ("name", "save"),
+    [("w.safetensors", save_file), ("w.pth", torch.save), ("old.pth", legacy)],
+    ids=["safetensors", "zip", "pickle"],
 )
 def test_a_file_that_is_cut_short_is_one_clear_error(
     tmp_path: Path, name: str, save: Callable[[Any, Path], None], share: float
