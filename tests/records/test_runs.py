@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import uuid
 from pathlib import Path
 
 import pytest
@@ -31,8 +33,20 @@ def test_a_name_of_its_own_says_what_was_run(tmp_path: Path) -> None:
     assert "-resnet18-full-abcd" in make(tmp_path).path.name
 
 
-def test_two_runs_at_once_have_two_folders(tmp_path: Path) -> None:
-    assert len({make(tmp_path).path for _ in range(50)}) == 50
+def test_runs_of_one_second_have_folders_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ends = (uuid.UUID(int=n // 3 << 112) for n in itertools.count())  # each is drawn three times
+    monkeypatch.setattr(uuid, "uuid4", lambda: next(ends))
+    made = [make(tmp_path).path for _ in range(10)]
+    assert len(set(made)) == 10
+    assert all((path / "run.json").is_file() for path in made)
+
+
+def test_a_file_where_runs_should_lie_is_a_usage_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for name in (None, "mine"):
+        with pytest.raises(zoo.UsageError, match="runs cannot be kept in") as caught:
+            make(tmp_path / "file", name)
+        assert "--out" in str(caught.value.help)
 
 
 def test_a_taken_name_is_an_error_unless_it_may_be_replaced(tmp_path: Path) -> None:

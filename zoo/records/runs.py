@@ -43,19 +43,27 @@ class RunFolder:
         """A new folder under `root`, marked as running; `last` points to it.
 
         Raises:
-            UsageError: a run of that name exists, or the name leaves the root.
+            UsageError: a run of that name exists, the name leaves the root, or nothing can be written there.
         """
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(
+                f"runs cannot be kept in {root}: {error.strerror}", help="choose a folder with --out"
+            ) from error
         now = datetime.datetime.now()
-        made = f"{now:%Y%m%d-%H%M%S}-{slug(backbone)}-{slug(strategy)}-{fingerprint[:4]}{uuid.uuid4().hex[:4]}"
-        path = root / (made if name is None else _checked(name))
-        if path.exists():
-            if not overwrite:
-                raise UsageError(
-                    f"a run named '{path.name}' exists in {root}",
-                    help=f"go on with --resume {path}, replace it with --overwrite, or choose another --name",
-                )
-            shutil.rmtree(path)
-        path.mkdir(parents=True)
+        if name is None:
+            path = _fresh(root, f"{now:%Y%m%d-%H%M%S}-{slug(backbone)}-{slug(strategy)}-{fingerprint[:4]}")
+        else:
+            path = root / _checked(name)
+            if path.exists():
+                if not overwrite:
+                    raise UsageError(
+                        f"a run named '{path.name}' exists in {root}",
+                        help=f"go on with --resume {path}, replace it with --overwrite, or choose another --name",
+                    )
+                shutil.rmtree(path)
+            path.mkdir()
         run = cls(path)
         run.write_json(
             "run.json",
@@ -182,6 +190,15 @@ def _checked(name: str) -> str:
             f"'{name}' is no name for a run", help="give a plain name without slashes; --out sets the folder"
         )
     return name
+
+
+def _fresh(root: Path, begin: str) -> Path:
+    """A new folder that no other process has: drawn again where the end of its name is taken."""
+    while True:
+        path = root / f"{begin}{uuid.uuid4().hex[:4]}"
+        with contextlib.suppress(FileExistsError):
+            path.mkdir()
+            return path
 
 
 def point_last(root: Path, path: Path) -> None:
