@@ -18,10 +18,12 @@ from zoo.transfer.metrics import (
     calibration_error,
     confusion,
     greater_is_better,
+    intervals,
     measure,
     measure_one,
     per_class,
     primary,
+    shown,
 )
 
 BINARY = Task("binary", ("no", "yes"))
@@ -299,7 +301,25 @@ def test_more_rows_make_a_narrower_interval() -> None:
     assert widths[0] > 1.5 * widths[1] > 2 * widths[2]
 
 
-def test_where_no_resample_can_tell_the_interval_is_not_a_number() -> None:
-    # Only asked for where the metric itself is None, and then shown as such.
+def test_where_no_row_is_wrong_accuracy_has_the_exact_interval_and_the_others_none() -> None:
+    p, y = np.tile([[0.9, 0.1], [0.2, 0.8]], (50, 1)).astype(np.float32), np.tile([0, 1], 50)
+    found = intervals(BINARY, p, y)
+    assert set(found) == {"accuracy"}
+    low, high = found["accuracy"]
+    assert low == pytest.approx(0.025 ** (1 / 100))  # all of 100 right: Clopper and Pearson in closed form
+    assert high == 1.0
+    assert intervals(BINARY, 1 - p, y)["accuracy"] == pytest.approx((0.0, 1 - low))
+
+
+def test_where_no_resample_can_tell_there_is_no_interval() -> None:
     y = np.full((5, 1), 0.1, dtype=np.float32)
-    assert all(math.isnan(each) for each in bootstrap(NUMBER, y, y, "r2"))
+    assert bootstrap(NUMBER, y, y, "r2") is None
+    assert intervals(NUMBER, y, y) == {}
+    assert bootstrap(NUMBER, y[:0], y[:0], "r2") is None
+
+
+@pytest.mark.parametrize("task", [BINARY, MULTI, LABELS, NUMBER], ids=lambda task: task.kind)
+def test_the_metrics_of_a_short_report_are_measured_and_have_intervals(task: Task) -> None:
+    p, y = drawn(task, 0, 80)
+    measured = measure(task, p, y)
+    assert list(intervals(task, p, y)) == list(shown(task)) == [name for name in shown(task) if name in measured]

@@ -159,6 +159,11 @@ def human_bytes(value: int) -> str:
     return f"{human_count(value)}B" if value >= 1000 else f"{value} B"
 
 
+def between(interval: tuple[float, float] | None) -> str:
+    """What follows a metric that has an interval."""
+    return "" if interval is None else f"  [{interval[0]:.3f}, {interval[1]:.3f}]"
+
+
 def width_of(stream: Any) -> int | None:
     """Columns of the terminal behind a stream; None where it is none."""
     try:

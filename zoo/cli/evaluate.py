@@ -42,9 +42,8 @@ def show(result: Evaluation) -> None:
     """Metrics, classes and confusion as text."""
     console.print_text(f"{result.data}, {result.split}: {result.rows:,} rows, {result.task.kind}")
     for name, value in result.metrics.items():
-        between = result.intervals.get(name)
-        interval = f"  [{between[0]:.3f}, {between[1]:.3f}]" if between else ""
-        console.print_text(f"  {name:<18} {'n/a' if value is None else f'{value:.4f}'}{interval}")
+        found = "n/a" if value is None else f"{value:.4f}{console.between(result.intervals.get(name))}"
+        console.print_text(f"  {name:<18} {found}")
     if result.per_class:
         console.print_text("")
         rows = [

@@ -119,18 +119,15 @@ def plan_facts(plan: RunPlan) -> list[tuple[str, str]]:
 
 def result_lines(run: Run) -> list[str]:
     """The result in a few lines, with what to do next."""
+    from zoo.transfer.metrics import shown
+
     lines = [f"saved     {run.path}"]
-    name = next(iter(run.intervals), next(iter(run.metrics), ""))
-    for metric in run.intervals:
-        low, high = run.intervals[metric]
-        value = run.metrics[metric]
-        majority = run.metrics.get("majority")
+    for metric in shown(run.task):
+        value, majority = run.metrics.get(metric), run.metrics.get("majority")
+        found = "n/a" if value is None else f"{value:.3f}{console.between(run.intervals.get(metric))}"
         beside = f"   majority class {majority:.3f}" if metric == "accuracy" and majority is not None else ""
         beside += "   LEAK" if run.leaked else ""
-        lines.append(f"result    {run.split} {metric} {value:.3f}  [{low:.3f}, {high:.3f}]{beside}")
-    if not run.intervals and name:
-        value = run.metrics[name]
-        lines.append(f"result    {run.split} {name} {'n/a' if value is None else f'{value:.3f}'}")
+        lines.append(f"result    {run.split} {metric} {found}{beside}")
     if run.baseline is not None:
         lines += _baseline_lines(run.baseline)
     return [*lines, f"next      zoo evaluate {run.path}", f"          zoo predict {run.path} INPUT"]

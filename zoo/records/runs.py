@@ -45,25 +45,12 @@ class RunFolder:
         Raises:
             UsageError: a run of that name exists, the name leaves the root, or nothing can be written there.
         """
-        try:
-            root.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UsageError(
-                f"runs cannot be kept in {root}: {error.strerror}", help="choose a folder with --out"
-            ) from error
         now = datetime.datetime.now()
         if name is None:
-            path = _fresh(root, f"{now:%Y%m%d-%H%M%S}-{slug(backbone)}-{slug(strategy)}-{fingerprint[:4]}")
+            begin = f"{now:%Y%m%d-%H%M%S}-{slug(backbone)}-{slug(strategy)}-{fingerprint[:4]}"
+            path = _fresh(root, begin)
         else:
-            path = root / _checked(name)
-            if path.exists():
-                if not overwrite:
-                    raise UsageError(
-                        f"a run named '{path.name}' exists in {root}",
-                        help=f"go on with --resume {path}, replace it with --overwrite, or choose another --name",
-                    )
-                shutil.rmtree(path)
-            path.mkdir()
+            path = _named(root, name, overwrite=overwrite)
         run = cls(path)
         run.write_json(
             "run.json",
@@ -184,21 +171,42 @@ def _git_state() -> dict[str, Any] | None:
     return {"commit": done[0], "dirty": bool(done[1])}
 
 
-def _checked(name: str) -> str:
+def _named(root: Path, name: str, *, overwrite: bool) -> Path:
+    """A new folder of this name."""
     if name != Path(name).name or name in ("", ".", "..", LAST) or name.startswith("."):
         raise UsageError(
             f"'{name}' is no name for a run", help="give a plain name without slashes; --out sets the folder"
         )
-    return name
+    path = root / name
+    if path.exists():
+        if not overwrite:
+            raise UsageError(
+                f"a run named '{name}' exists in {root}",
+                help=f"go on with --resume {path}, replace it with --overwrite, or choose another --name",
+            )
+        shutil.rmtree(path)
+    _make(root)
+    path.mkdir()
+    return path
 
 
 def _fresh(root: Path, begin: str) -> Path:
     """A new folder that no other process has: drawn again where the end of its name is taken."""
+    _make(root)
     while True:
         path = root / f"{begin}{uuid.uuid4().hex[:4]}"
         with contextlib.suppress(FileExistsError):
             path.mkdir()
             return path
+
+
+def _make(root: Path) -> None:
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"runs cannot be kept in {root}: {error.strerror}", help="choose a folder with --out"
+        ) from error
 
 
 def point_last(root: Path, path: Path) -> None:

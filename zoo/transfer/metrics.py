@@ -56,22 +56,46 @@ def measure_one(task: Task, metric: str, predictions: Array, targets: Array) -> 
     return measure(task, predictions, targets)[metric] if alone is None else alone(predictions, targets)
 
 
+def shown(task: Task) -> tuple[str, ...]:
+    """The metrics that stand in a short report, the primary one first."""
+    return (primary(task),) if task.kind == "regression" else (primary(task), "macro_f1")
+
+
+def intervals(task: Task, predictions: Array, targets: Array) -> dict[str, tuple[float, float]]:
+    """95% intervals of the metrics that are shown; those of which the rows tell none are left out."""
+    found = {name: bootstrap(task, predictions, targets, name) for name in shown(task)}
+    return {name: pair for name, pair in found.items() if pair is not None}
+
+
 def bootstrap(
     task: Task, predictions: Array, targets: Array, metric: str, *, draws: int = 1000, seed: int = 0
-) -> tuple[float, float]:
-    """95% percentile interval of a metric over resampled rows (Efron 1979)."""
+) -> tuple[float, float] | None:
+    """95% percentile interval of a metric over resampled rows (Efron 1979).
+
+    Where every resample agrees, as when all rows are right, they do not tell how far the metric may be off: accuracy
+    then has the exact interval of a proportion (Clopper and Pearson 1934), any other metric None.
+    """
     rng = np.random.default_rng(seed)
     count = len(targets)
     values = []
-    for _ in range(draws if (task.kind, metric) in _ALONE else min(draws, 200)):
+    for _ in range((draws if (task.kind, metric) in _ALONE else min(draws, 200)) if count else 0):
         rows = rng.integers(0, count, count)
         value = measure_one(task, metric, predictions[rows], targets[rows])
         if value is not None and np.isfinite(value):
             values.append(value)
     if not values:
-        return float("nan"), float("nan")
+        return None
     low, high = np.quantile(values, [0.025, 0.975])
-    return float(low), float(high)
+    if min(values) < max(values):
+        return float(low), float(high)
+    return _exact(round(values[0] * count), count) if metric == "accuracy" else None
+
+
+def _exact(right: int, count: int) -> tuple[float, float]:
+    from scipy.stats import binomtest
+
+    found = binomtest(right, count).proportion_ci(0.95, method="exact")
+    return float(found.low), float(found.high)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from zoo.errors import DataError, UnknownNameError
 from zoo.models.backbone import Backbone
 from zoo.records.runs import RunFolder
 from zoo.transfer.devices import choose_device
-from zoo.transfer.metrics import ClassRow, bootstrap, confusion, measure, per_class
+from zoo.transfer.metrics import ClassRow, confusion, intervals, measure, per_class
 from zoo.transfer.trained import Trained, load_trained
 from zoo.verbs.check import without_bad_images
 from zoo.verbs.config import read_config
@@ -33,7 +33,7 @@ class Evaluation:
     task: Task
     metrics: Mapping[str, float | None]
     intervals: Mapping[str, tuple[float, float]]
-    """95% bootstrap intervals."""
+    """95% intervals of the main metrics, by bootstrap; without those of which the rows tell none."""
     per_class: tuple[ClassRow, ...]
     confusion: tuple[tuple[int, ...], ...] | None
     """True class by predicted class."""
@@ -93,7 +93,6 @@ def evaluate(
     assert examples.targets is not None
     predictions = trained.predict(examples, batch_size=batch_size, progress=progress)
     metrics = json_safe(measure(trained.task, predictions, examples.targets))
-    shown = [name for name in ("accuracy", "micro_f1", "r2", "macro_f1") if metrics.get(name) is not None]
     table = confusion(trained.task, predictions, examples.targets)
     return Evaluation(
         run=folder.path,
@@ -102,7 +101,7 @@ def evaluate(
         rows=len(examples),
         task=trained.task,
         metrics=metrics,
-        intervals={name: bootstrap(trained.task, predictions, examples.targets, name) for name in shown},
+        intervals=intervals(trained.task, predictions, examples.targets),
         per_class=per_class(trained.task, predictions, examples.targets),
         confusion=None if table is None else tuple(tuple(int(n) for n in row) for row in table),
     )

@@ -65,7 +65,7 @@ class Run:
     """Where the metrics were measured."""
     metrics: Mapping[str, float | None]
     intervals: Mapping[str, tuple[float, float]]
-    """95% bootstrap intervals."""
+    """95% intervals of the main metrics, by bootstrap; without those of which the rows tell none."""
     baseline: Mapping[str, Any] | None
     """The same architecture with random weights, probed on the same rows; None: not measured."""
     plan: RunPlan

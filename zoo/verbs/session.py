@@ -23,7 +23,7 @@ from zoo.transfer.baseline import Baseline, probe_random
 from zoo.transfer.devices import choose_device, use_bf16
 from zoo.transfer.estimate import estimate
 from zoo.transfer.loop import Job, Model, changeable, copied, epochs_of, fit, put_back
-from zoo.transfer.metrics import bootstrap, greater_is_better, measure, primary
+from zoo.transfer.metrics import greater_is_better, intervals, measure, primary
 from zoo.transfer.probe import solve
 from zoo.transfer.strategies import Phase, StageRow, strategy_named
 from zoo.transfer.tasks import TargetScale, loss_for
@@ -96,14 +96,8 @@ class Session:
         targets = examples.targets
         assert targets is not None
         metrics = json_safe(measure(self.data.task, outputs, targets))
-        shown = {primary(self.data.task)} | ({"macro_f1"} & set(metrics))
-        intervals = {
-            name: bootstrap(self.data.task, outputs, targets, name, seed=self.training.seed)
-            for name in sorted(shown)
-            if metrics.get(name) is not None
-        }
         folder.log({"split": self.data.held_out, "final": True, **metrics})
-        return Measured(outputs, metrics, intervals)
+        return Measured(outputs, metrics, intervals(self.data.task, outputs, targets))
 
     def baseline(self, measured: Measured) -> Baseline | None:
         """The same architecture with random weights, probed on the same rows; None where that is not wanted."""
