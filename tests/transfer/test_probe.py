@@ -78,6 +78,19 @@ def test_the_probe_of_numbers_is_ridge_regression(c: float, dim: int) -> None:
     np.testing.assert_allclose(found, expected, atol=1e-3 * expected.std())
 
 
+@pytest.mark.parametrize("task", [BINARY, MULTI, LABELS, NUMBERS], ids=lambda task: task.kind)
+def test_penalties_weaker_than_the_best_by_far_are_not_tried(task: Task) -> None:
+    x, y = problem(task, count=60, dim=40)
+    tried = [c for c, _ in solve(x, y, task).scores]
+    best = solve(x, y, task).C
+    assert tried == list(C_GRID[: len(tried)])
+    assert tried.index(best) == len(tried) - 3  # two weaker ones were no better
+    scores = dict(solve(x, y, task, grid=C_GRID).scores) | {
+        c: dict(solve(x, y, task, grid=(best, c)).scores)[c] for c in C_GRID[len(tried) :]
+    }
+    assert max(scores.values()) <= scores[best] + 1e-3 * abs(scores[best])  # nor would any beyond have been
+
+
 def test_the_strength_is_the_one_that_scikit_learns_cross_validation_chooses() -> None:
     x, y = problem(MULTI, count=120, dim=60)
     found = solve(x, y, MULTI, seed=4)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,8 +22,15 @@ C_GRID = tuple(float(c) for c in np.logspace(-4, 3.5, 11))
 SMALL = 2_000
 """Rows up to which the penalty is chosen by cross-validation; above, on a held-out fifth."""
 FOLDS = 5
-ITERATIONS = 300
-TOLERANCE = 1e-4
+PATIENCE = 2
+"""Strengths in a row that are no better before weaker penalties, which cost the most to solve, are not tried."""
+MARGIN = 1e-3
+"""Share of the best score by which another must be better, so that of equals the stronger penalty is taken."""
+ITERATIONS = 1000
+TOLERANCE = 1e-5
+"""Of the gradient of the mean loss."""
+LARGE = 1e8
+"""Rows x dim x outputs from which a second thread saves time; below, waiting for it costs up to ten times more."""
 
 
 @dataclass(frozen=True)
@@ -80,13 +87,13 @@ def solve(
     mean, std = features.mean(0, dtype=np.float64), features.std(0, dtype=np.float64)
     std = np.where(std > 1e-7 * (1 + np.abs(mean)), std, 1.0)
     x = ((features - mean) / std).astype(np.float32)
-    # With all cores these small solves are many times slower than with one or two.
-    with threadpool_limits(2), warnings.catch_warnings():
+    threads = 1 if x.size * max(len(task.classes), 1) < LARGE else 2
+    with threadpool_limits(threads), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # scikit-learn's ConvergenceWarning: the path goes on from where it stopped
-        scores = _scores(x, targets, task, seed, grid) if len(grid) > 1 else ((float(grid[0]), 0.0),)
-        best = max(scores, key=lambda pair: pair[1])[0]
-        path = sorted(c for c in grid if c <= best) or [best]
-        weight, bias = _path(x, targets, task, path)[-1]
+        ordered = sorted(float(c) for c in grid)
+        scores = _scores(x, targets, task, seed, ordered) if len(ordered) > 1 else ((ordered[0], 0.0),)
+        best = _best(scores)
+        *_, (weight, bias) = _path(x, targets, task, [c for c in ordered if c <= best])
     scaled = weight / std
     return ProbeSolution(
         weight=scaled.astype(np.float32),
@@ -102,21 +109,37 @@ def predict(solution: ProbeSolution, task: Task, features: NDArray[np.float32]) 
     return _decide(task, features @ solution.weight.T + solution.bias)
 
 
-def _scores(x: Array, targets: Array, task: Task, seed: int, grid: Sequence[float]) -> tuple[tuple[float, float], ...]:
-    ordered = sorted(grid)
-    totals = np.zeros(len(ordered))
+def _scores(
+    x: Array, targets: Array, task: Task, seed: int, ordered: Sequence[float]
+) -> tuple[tuple[float, float], ...]:
+    """Each strength that was tried with its mean score on held-out rows, strongest penalty first."""
     metric = primary(task) if task.kind == "regression" else "log_loss"
     folds = _folds(targets, task, seed)
     if not folds:
         middle = min(ordered, key=lambda c: abs(np.log(c)))  # nothing to choose by
         return tuple((c, float(c == middle)) for c in ordered)
-    for kept, held in folds:
-        for index, (weight, bias) in enumerate(_path(x[kept], targets[kept], task, ordered)):
+    paths = [_path(x[kept], targets[kept], task, ordered) for kept, _ in folds]
+    count = sum(len(held) for _, held in folds)
+    scores: list[tuple[float, float]] = []
+    for c in ordered:
+        total = 0.0
+        for path, (_, held) in zip(paths, folds, strict=True):
+            weight, bias = next(path)
             value = measure_one(task, metric, _decide(task, x[held] @ weight.T + bias), targets[held])
             signed = (value if greater_is_better(metric) else -value) if value is not None else -np.inf
-            totals[index] += signed * len(held)
-    count = sum(len(held) for _, held in folds)
-    return tuple((c, float(total / count)) for c, total in zip(ordered, totals, strict=True))
+            total += signed * len(held)
+        scores.append((c, float(total / count)))
+        if [tried for tried, _ in scores].index(_best(scores)) < len(scores) - PATIENCE:
+            break
+    return tuple(scores)
+
+
+def _best(scores: Sequence[tuple[float, float]]) -> float:
+    best, highest = scores[0]
+    for c, score in scores[1:]:
+        if score > highest + MARGIN * abs(highest) or not np.isfinite(highest):
+            best, highest = c, score
+    return best
 
 
 def _folds(targets: Array, task: Task, seed: int) -> list[tuple[Array, Array]]:
@@ -137,16 +160,17 @@ def _folds(targets: Array, task: Task, seed: int) -> list[tuple[Array, Array]]:
     return folds if count <= SMALL else folds[:1]
 
 
-def _path(x: Array, targets: Array, task: Task, grid: Sequence[float]) -> list[tuple[Array, Array]]:
-    """The solution for each strength, weakest model first; each starts from the one before."""
+def _path(x: Array, targets: Array, task: Task, grid: Sequence[float]) -> Iterator[tuple[Array, Array]]:
+    """The solution for each strength when it is asked for, strongest penalty first; each starts from the one before."""
     if task.kind == "regression":
         return _ridge(x, targets, grid)
-    if task.kind == "multilabel":
-        return _many_labels(x, targets, grid)
+    return (_many_labels if task.kind == "multilabel" else _classes)(x, targets, task, grid)
+
+
+def _classes(x: Array, targets: Array, task: Task, grid: Sequence[float]) -> Iterator[tuple[Array, Array]]:
     from sklearn.linear_model import LogisticRegression
 
     model = LogisticRegression(warm_start=True, max_iter=ITERATIONS, tol=TOLERANCE)
-    found = []
     classes = np.unique(targets)
     outputs = 1 if task.kind == "binary" else len(task.classes)
     for c in grid:
@@ -162,21 +186,19 @@ def _path(x: Array, targets: Array, task: Task, grid: Sequence[float]) -> list[t
             )
         else:
             weight[classes], bias[classes] = model.coef_, model.intercept_
-        found.append((weight, bias))
-    return found
+        yield weight, bias
 
 
-def _many_labels(x: Array, targets: Array, grid: Sequence[float]) -> list[tuple[Array, Array]]:
+def _many_labels(x: Array, targets: Array, task: Task, grid: Sequence[float]) -> Iterator[tuple[Array, Array]]:
     """Logistic regression of every label at once: L-BFGS over all (K, D + 1) weights, warm-started."""
     from scipy.optimize import minimize
 
-    labels, dim = targets.shape[1], x.shape[1]
+    labels, dim = len(task.classes), x.shape[1]
     y = targets.astype(np.float64)
     x = x.astype(np.float64)
     # Each label starts at the log-odds of its share.
     share = np.clip(y.mean(0), 1e-4, 1 - 1e-4)
     start = np.hstack([np.zeros((labels, dim)), np.log(share / (1 - share))[:, None]]).ravel()
-    found = []
     for c in grid:
 
         def loss(flat: Array, c: float = c) -> tuple[float, Array]:
@@ -189,15 +211,14 @@ def _many_labels(x: Array, targets: Array, grid: Sequence[float]) -> list[tuple[
             return float(value) / len(x), slope.ravel() / len(x)
 
         result = minimize(
-            loss, start, jac=True, method="L-BFGS-B", options={"maxiter": ITERATIONS, "gtol": TOLERANCE / len(x)}
+            loss, start, jac=True, method="L-BFGS-B", options={"maxiter": ITERATIONS, "gtol": TOLERANCE * c}
         )
         start = result.x
         layer = start.reshape(labels, dim + 1)
-        found.append((layer[:, :dim].copy(), layer[:, dim].copy()))
-    return found
+        yield layer[:, :dim].copy(), layer[:, dim].copy()
 
 
-def _ridge(x: Array, targets: Array, grid: Sequence[float]) -> list[tuple[Array, Array]]:
+def _ridge(x: Array, targets: Array, grid: Sequence[float]) -> Iterator[tuple[Array, Array]]:
     """Ridge for every strength from one decomposition; the penalty is N / C on standardised features.
 
     Targets are centred, x is; w = V diag(s / (s^2 + a)) U' y (Hoerl and Kennard 1970).
@@ -207,12 +228,10 @@ def _ridge(x: Array, targets: Array, grid: Sequence[float]) -> list[tuple[Array,
     mean = targets.mean(0, dtype=np.float64)
     u, s, vt = np.linalg.svd(x - centre, full_matrices=False)
     rotated = u.T @ (targets - mean)
-    found = []
     for c in grid:
         alpha = len(x) / (100 * c)
         weight = ((s / (s**2 + alpha))[:, None] * rotated).T @ vt
-        found.append((weight, mean - weight @ centre))
-    return found
+        yield weight, mean - weight @ centre
 
 
 def _decide(task: Task, outputs: Array) -> NDArray[np.float32]:
