@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from zoo import ImagePreprocess, Interpolation, TextPreprocess, WeightsError
+from zoo import ImagePreprocess, Interpolation, Modality, TextPreprocess, WeightsError
 
 CONFIG = "open_clip_config.json"
 """What open_clip writes beside its weights."""
@@ -75,6 +75,10 @@ class ModelConfig:
         name = str(self.text.get("hf_tokenizer_name") or SIMPLE_TOKENIZER)
         clean = options.get("clean", "lower" if name == SIMPLE_TOKENIZER else "whitespace")
         return TextPreprocess(name, self.context_length, lower=clean in ("lower", "canonicalize"))
+
+    def preprocess_of_inputs(self) -> Mapping[Modality, ImagePreprocess | TextPreprocess]:
+        """Both, as a specification holds them."""
+        return {"image": self.image_preprocess(), "text": self.text_preprocess()}
 
     def to_json(self) -> dict[str, Any]:
         """As `open_clip_config.json` holds it."""

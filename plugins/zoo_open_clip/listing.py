@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.resources
 import json
-import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from zoo import BackboneSpec, ImagePreprocess, Modality, TextPreprocess, WeightsSpec
-from zoo_open_clip.config import CONFIG, ModelConfig, image_preprocess, read_config
+from zoo_open_clip.config import image_preprocess
 
 SOURCE = "open_clip"
 FACTORY = "zoo_open_clip.backbone:build"
@@ -86,21 +83,6 @@ def listed() -> list[BackboneSpec]:
 def recorded_version() -> str:
     """The open_clip that the data file was made from."""
     return str(_data()["open_clip"])
-
-
-def resolve(name: str) -> BackboneSpec | None:
-    """A folder or hub repository in open_clip's format, or an architecture newer than the data file."""
-    if name.startswith(HUB):
-        return _from_hub(name)
-    folder = Path(name.removeprefix(LOCAL)).expanduser()
-    if name.startswith(LOCAL) or _has_config(folder):
-        return _from_folder(folder)
-    # The import of open_clip costs seconds; with the recorded version installed the data file is complete.
-    if not re.fullmatch(r"[\w.-]+", name) or importlib.metadata.version("open_clip_torch") == recorded_version():
-        return None
-    from zoo_open_clip.registry import spec_of
-
-    return spec_of(name)
 
 
 def family_of(architecture: str, model: Mapping[str, Any]) -> str:
@@ -181,51 +163,3 @@ def _spec(row: list[Any], family: str, preprocess: list[Any], stages: list[tuple
         space=f"{SOURCE}/{architecture}",
         paper=paper_of(family),
     )
-
-
-def _has_config(folder: Path) -> bool:
-    try:
-        return (folder / CONFIG).is_file()
-    except OSError:
-        return False
-
-
-def _from_folder(folder: Path) -> BackboneSpec:
-    folder = folder.resolve()
-    config = read_config(folder / CONFIG)
-    own = _own_preprocess(config)
-    found = next((folder / file for file in WEIGHT_FILES if (folder / file).is_file()), None)
-    weights = () if found is None else (WeightsSpec(tag="", origin=f"file:{found}", preprocess=own),)
-    return BackboneSpec(
-        source=SOURCE,
-        architecture=f"{LOCAL}{folder}",
-        factory=FACTORY,
-        modalities=TOWERS,
-        family=family_of("", config.model),
-        dim=int(config.model["embed_dim"]),
-        weights=weights,
-        image_size=config.image_size[0],
-        context_length=config.context_length,
-        preprocess=own,
-        space=f"{SOURCE}/{LOCAL}{folder}",
-        options={"folder": str(folder)},
-    )
-
-
-def _from_hub(name: str) -> BackboneSpec:
-    """Nothing is known of a repository before it is loaded, since resolving a name never touches the network."""
-    repo = name.removeprefix(HUB)
-    return BackboneSpec(
-        source=SOURCE,
-        architecture=name,
-        factory=FACTORY,
-        modalities=TOWERS,
-        family="clip",
-        weights=(WeightsSpec(tag="", origin=f"hub:{repo}"),),
-        space=f"{SOURCE}/{name}",
-        options={"repo": repo},
-    )
-
-
-def _own_preprocess(config: ModelConfig) -> Mapping[Modality, ImagePreprocess | TextPreprocess]:
-    return {"image": config.image_preprocess(), "text": config.text_preprocess()}

@@ -35,7 +35,7 @@ def spec_of(name: str) -> BackboneSpec | None:
         weights=tuple(weights),
         image_size=config.image_size[0],
         context_length=config.context_length,
-        preprocess={"image": config.image_preprocess(), "text": config.text_preprocess()},
+        preprocess=config.preprocess_of_inputs(),
         space=f"{SOURCE}/{architecture}",
         paper=paper_of(family),
     )

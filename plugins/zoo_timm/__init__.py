@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from zoo import BackboneSpec, hookimpl
-from zoo_timm.listing import listed, resolve
+from zoo_timm.listing import listed
+from zoo_timm.resolve import resolve
 
 zoo_api = 1
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.resources
 import json
 import math
-import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from zoo import BackboneSpec, ImagePreprocess, Modality, WeightsSpec
@@ -90,20 +87,6 @@ def recorded_version() -> str:
     return str(json.loads(text)["timm"])
 
 
-def resolve(name: str) -> BackboneSpec | None:
-    """A folder with timm's `config.json`, or an architecture newer than the data file."""
-    folder = Path(name).expanduser()
-    if _is_timm_folder(folder):
-        return _from_folder(name, folder)
-    architecture, _, tag = name.partition(".")
-    # The import of timm costs seconds; with the recorded version installed the data file is complete.
-    if not re.fullmatch(r"[a-z0-9_]+", architecture) or importlib.metadata.version("timm") == recorded_version():
-        return None
-    from zoo_timm.registry import spec_of
-
-    return spec_of(architecture, tag or None)
-
-
 def preprocess_of(config: Mapping[str, Any]) -> ImagePreprocess:
     """How timm prepares an image in evaluation for weights with this `pretrained_cfg`."""
     return _preprocess(preprocess_row(config))
@@ -142,38 +125,3 @@ def trained_on(tag: str) -> str | None:
 def _preprocess(row: Sequence[Any]) -> ImagePreprocess:
     height, width, resize, fit, interpolation, mean, std, fill = row
     return ImagePreprocess((height, width), resize, fit, interpolation, tuple(mean), tuple(std), fill)
-
-
-def _is_timm_folder(folder: Path) -> bool:
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return (
-        isinstance(config, dict)
-        and isinstance(config.get("architecture"), str)
-        and isinstance(config.get("pretrained_cfg"), dict)
-        and isinstance(config.get("model_args") or {}, dict)
-    )
-
-
-def _from_folder(name: str, folder: Path) -> BackboneSpec:
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    defaults = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
-    inputs: Mapping[Modality, ImagePreprocess] = {"image": preprocess_of({**defaults, **config["pretrained_cfg"]})}
-    return BackboneSpec(
-        source="timm",
-        architecture=name,
-        factory=FACTORY,
-        modalities=("image",),
-        family=config["architecture"].partition("_")[0],
-        weights=(WeightsSpec(tag="", origin=f"file:{folder.resolve()}", preprocess=inputs),),
-        image_size=inputs["image"].size[0],
-        preprocess=inputs,
-        options={
-            "architecture": config["architecture"],
-            "pretrained_cfg": config["pretrained_cfg"],
-            # timm records the number of classes among them; the classifier is taken off.
-            "model_args": {k: v for k, v in (config.get("model_args") or {}).items() if k != "num_classes"},
-        },
-    )
