@@ -28,11 +28,18 @@ def resolve(name: str) -> BackboneSpec | None:
     if name.startswith(LOCAL) or _has_config(folder):
         return _from_folder(folder)
     # The import of open_clip costs seconds; with the recorded version installed the data file is complete.
-    if not re.fullmatch(r"[\w.-]+", name) or importlib.metadata.version("open_clip_torch") == recorded_version():
+    if not re.fullmatch(r"[\w.-]+", name) or _installed() in (None, recorded_version()):
         return None
     from zoo_open_clip.registry import spec_of
 
     return spec_of(name)
+
+
+def _installed() -> str | None:
+    try:
+        return importlib.metadata.version("open_clip_torch")
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def _has_config(folder: Path) -> bool:

@@ -19,11 +19,18 @@ def resolve(name: str) -> BackboneSpec | None:
         return _from_folder(name, folder)
     architecture, _, tag = name.partition(".")
     # The import of timm costs seconds; with the recorded version installed the data file is complete.
-    if not re.fullmatch(r"[a-z0-9_]+", architecture) or importlib.metadata.version("timm") == recorded_version():
+    if not re.fullmatch(r"[a-z0-9_]+", architecture) or _installed() in (None, recorded_version()):
         return None
     from zoo_timm.registry import spec_of
 
     return spec_of(architecture, tag or None)
+
+
+def _installed() -> str | None:
+    try:
+        return importlib.metadata.version("timm")
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def _is_timm_folder(folder: Path) -> bool:

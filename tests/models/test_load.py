@@ -119,6 +119,12 @@ def bare(request: LoadRequest) -> Backbone:
     return backbone
 
 
+def unmet(request: LoadRequest) -> Backbone:
+    import no_such_package  # type: ignore[import-not-found]
+
+    return no_such_package.build(request)
+
+
 def offering(factory: str) -> Catalog:
     class Plugin:
         @hookimpl
@@ -133,6 +139,7 @@ def offering(factory: str) -> Catalog:
     [
         (f"{__name__}:nothing", "the factory of mine/net .* gave a Linear, no Backbone"),
         (f"{__name__}:bare", "the backbone mine/net has no `dim`"),
+        (f"{__name__}:unmet", "mine/net needs the package 'no_such_package', which is not installed"),
         (f"{__name__}:absent", "mine/net"),
         ("no_such_module:build", "mine/net"),
     ],

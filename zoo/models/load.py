@@ -64,7 +64,13 @@ def build_request(request: LoadRequest, *, seed: int = 0) -> Backbone:
     factory = import_factory(spec.factory, spec.name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        backbone = factory(request)
+        try:
+            backbone = factory(request)
+        except ModuleNotFoundError as error:
+            raise PluginError(
+                f"{spec.name} needs the package '{error.name}', which is not installed",
+                help="install it; `zoo doctor` shows what else is missing",
+            ) from error
     if not isinstance(backbone, Backbone):
         raise PluginError(f"the factory of {spec.name} ({spec.factory}) gave a {type(backbone).__name__}, no Backbone")
     for attribute in ("spec", "dim", "modalities"):
