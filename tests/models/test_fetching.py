@@ -223,6 +223,9 @@ def test_a_download_goes_through_the_proxy_of_the_environment(
 
 # --- a hub that is not there
 
+SOON = 15
+"""Seconds: a wait of 3 and room for a busy machine; what is tested against takes from 24 seconds to for ever."""
+
 
 def refused(name: str) -> tuple[str, float]:
     """The error of a name that cannot be loaded, and how long it took."""
@@ -248,7 +251,7 @@ def test_a_hub_at_a_closed_port_is_one_clear_error_at_once(
     assert f"is not cached: {endpoint} did not answer" in said
     assert "looked in " in said
     assert "hf download " in said
-    assert seconds < 5
+    assert seconds < SOON
 
 
 @pytest.mark.parametrize("name", ADAPTERS[:3])
@@ -259,7 +262,7 @@ def test_a_hub_that_accepts_and_never_answers_is_one_clear_error_in_seconds(
         monkeypatch.setenv("HF_ENDPOINT", endpoint)
         said, seconds = refused(name)
     assert f"is not cached: {endpoint} did not answer" in said
-    assert seconds < 5
+    assert seconds < SOON
 
 
 @pytest.mark.parametrize("server", ["closed", "tarpit"])
@@ -270,7 +273,7 @@ def test_a_web_server_that_does_not_answer_is_one_clear_error_in_seconds(
         begun = time.monotonic()
         with pytest.raises(zoo.WeightsError, match=r"and 127\.0\.0\.1:\d+ did not answer within 3 s") as caught:
             zoo.fetch(zoo.WeightsSpec("a", f"{url}/w.pth"))
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - begun < SOON
     assert f"w.pth is not in {tmp_path / 'torch'}" in caught.value.what
     assert f"fetch {url}/w.pth on a connected machine" in (caught.value.help or "")
 
@@ -281,7 +284,7 @@ def test_an_address_that_does_not_answer_is_waited_for_once(
     with tarpit() as endpoint:
         monkeypatch.setenv("HF_ENDPOINT", endpoint)
         refused("transformers/nobody/never-cached")
-        assert refused("transformers/nobody/never-cached")[1] < 1
+        assert refused("transformers/nobody/never-cached")[1] < 2.5  # less than one wait
 
 
 def test_a_hub_that_answers_all_but_the_question_is_given_up(
@@ -292,7 +295,7 @@ def test_a_hub_that_answers_all_but_the_question_is_given_up(
         monkeypatch.setenv("HF_ENDPOINT", server.url)
         said, seconds = refused("transformers/nobody/never-cached")
     assert f"{server.url} did not answer" in said
-    assert seconds < 5
+    assert seconds < SOON
 
 
 def test_the_program_says_so_in_one_error_with_its_exit_code(tmp_path: Path, socket_enabled: None) -> None:

@@ -185,7 +185,7 @@ def test_offline_an_id_that_is_not_cached_is_one_error_at_once() -> None:
     begun = time.monotonic()
     with pytest.raises(zoo.WeightsError, match=f"{NEVER_CACHED} is not cached: zoo is offline") as caught:
         load(NEVER_CACHED)
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 15
     assert f"hf download {NEVER_CACHED}" in (caught.value.help or "")
 
 
