@@ -17,6 +17,12 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["ZOO_HOME"] = tempfile.mkdtemp(prefix="zoo-tests-")
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# The same examples every time, however slow the machine; `pytest --hypothesis-profile explore` looks for new ones.
+settings.register_profile("explore", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("same", settings.get_profile("explore"), derandomize=True)
+settings.load_profile("same")
 
 WITHOUT_OPEN_CLIP = importlib.util.find_spec("open_clip") is None
 """Some machines with a GPU have all but this; `zoo doctor`, and with it the pages, then fail as they should."""
