@@ -58,6 +58,7 @@ BAD = [
     (f"{TUNE} --epochs two", 2, "usage", "--epochs two", "zoo finetune --help"),
     (f"{TUNE} --batch-size lots", 2, "usage", "--batch-size is 'lots'", "whole number"),
     (f"{TUNE} --lr -1", 2, "usage", "--lr -1", "positive"),
+    (f"finetune starter/gru {DIGITS}", 3, "data", "no column that looks like text", "zoo list --modality image"),
     (f"{TUNE} --lr nan", 2, "usage", "--lr nan", "positive"),
     (f"{TUNE} --backbone-lr -1", 2, "usage", "--backbone-lr -1", "0 or"),
     (f"{TUNE} --optimizer lion", 2, "usage", "--optimizer is 'lion'", "--dry-run"),

@@ -82,14 +82,16 @@ def find_inputs(
             raise UnknownNameError("column", given, known, help=f"the columns are {', '.join(known)}")
     image = options.image if options.image is not None else _find_image(columns, label)
     text = options.text if options.text is not None else _find_text(columns, {image, *label})
+    there = "image" if image is not None else "text" if text else None
     if modalities is not None:
         image = image if "image" in modalities else None
         text = text if "text" in modalities else ()
     if image is None and not text:
         wanted = " or ".join(modalities or ("image", "text"))
+        instead = f", or choose a backbone that takes {there}: `zoo list --modality {there}`" if there else ""
         raise DataError(
             f"{name} has no column that looks like {wanted}; it has {', '.join(known)}",
-            help="name it with --image-col or --text-col",
+            help=f"name it with --{'-col or --'.join(modalities or ('image', 'text'))}-col{instead}",
         )
     return image, text
 
