@@ -14,6 +14,7 @@ from zoo.errors import DivergedError, UsageError
 from zoo.models.backbone import Backbone
 from zoo.records.runs import RunFolder
 from zoo.transfer.options import Training
+from zoo.verbs.card import model_card
 from zoo.verbs.config import Output, RunConfig, read_config, write_config
 from zoo.verbs.opening import open_job
 from zoo.verbs.run import Event, Interrupted, Run, RunPlan, Watch
@@ -160,6 +161,8 @@ def _carry_out(session: Session, folder: RunFolder, stop: Callable[[], bool], *,
             plan=session.plan,
             seconds=time.monotonic() - started,
         )
+        card = model_card(run, folder.read_json("model/config.json"), asdict(session.training))
+        folder.write_text("model/README.md", card)
         folder.finish("done", result=run.to_json())
     return run
 
