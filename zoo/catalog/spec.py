@@ -141,7 +141,7 @@ class LoadRequest:
 
 @dataclass(frozen=True, slots=True)
 class HeadSpec:
-    """A head by name; `factory` is `build(backbone_dim, num_outputs, options) -> Head`."""
+    """A head by name; `factory` is `build(dim, token_dim, outputs, dropout) -> Head`."""
 
     name: str
     factory: str
@@ -150,7 +150,10 @@ class HeadSpec:
 
 @dataclass(frozen=True, slots=True)
 class StrategySpec:
-    """A strategy by name; `factory` is the import path of a dataclass with `plan(...)`."""
+    """A strategy by name; `factory` is a dataclass with `phases(stages)`.
+
+    Its fields `unfreeze` and `backbone_lr`, where it has them, get what the user chose.
+    """
 
     name: str
     factory: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import ClassVar, Literal, Protocol
 
 from zoo.errors import UnknownNameError, UsageError
@@ -123,21 +123,20 @@ class Choice:
 
 
 def strategy_named(name: str, *, unfreeze: int = 1, backbone_lr: float = 0.1) -> Strategy:
-    """The strategy of this name with these options.
+    """The strategy of this name, from the catalogue, with those of these options that it has fields for.
 
     Raises:
         UnknownNameError: no strategy has that name.
     """
-    known: dict[str, Strategy] = {
-        LinearProbe.name: LinearProbe(),
-        HeadOnly.name: HeadOnly(),
-        Partial.name: Partial(unfreeze, backbone_lr),
-        Full.name: Full(backbone_lr),
-        ProbeThenFull.name: ProbeThenFull(backbone_lr),
-    }
+    from zoo.catalog.discovery import default_catalog
+    from zoo.catalog.factories import import_factory
+
+    known = default_catalog().strategies
     if name not in known:
         raise UnknownNameError("strategy", name, known, help=f"the strategies are {', '.join(known)}")
-    return known[name]
+    factory = import_factory(known[name].factory, f"strategy {name}")
+    options = {"unfreeze": unfreeze, "backbone_lr": backbone_lr}
+    return factory(**{each.name: options[each.name] for each in fields(factory) if each.name in options})  # type: ignore[no-any-return,arg-type]
 
 
 def choose(*, rows: int, classes: int, params: int | None, pretrained: bool, gpu: bool, linear: bool = True) -> Choice:

@@ -85,11 +85,6 @@ def _settled(given: Training, data: Dataset, backbone: Backbone) -> tuple[Traini
         image_size=image_size_of(backbone),
     )
     training, reasons = resolve(given, data, subject, gpu=choose_device(given.device).type == "cuda")
-    if training.strategy in ("linear-probe", "lp-ft") and training.head != "linear":
-        raise UsageError(
-            f"--strategy {training.strategy} solves a linear head, and --head {training.head} was given",
-            help="use --strategy head or full to train another head",
-        )
     # Named wrongly, these would be noticed after minutes, or never by a strategy that has no use for them.
     loss_for(data.task, training.loss, training.label_smoothing)
     recipe(training.augment or "none")

@@ -64,6 +64,11 @@ class Session:
         assert training.backbone_lr is not None
         strategy = strategy_named(training.strategy, unfreeze=training.unfreeze, backbone_lr=training.backbone_lr)
         self.phases: tuple[Phase, ...] = strategy.phases(self.rows)
+        if any(phase.solver == "closed-form" for phase in self.phases) and training.head != "linear":
+            raise UsageError(
+                f"--strategy {training.strategy} solves a linear head, and --head {training.head} was given",
+                help="use --strategy head or full to train another head",
+            )
         self.gradient_phases = tuple(phase for phase in self.phases if phase.solver == "gradient")
         self.model, self.head_options, one = self._model()
         self.plan = self._plan(one)
