@@ -87,6 +87,9 @@ _EXPORTS = {
     "doctor": "zoo.verbs.doctor",
     "Training": "zoo.transfer.options",
     "Output": "zoo.verbs.config",
+    "Run": "zoo.verbs.run",
+    "Phase": "zoo.transfer.strategies",
+    "StageRow": "zoo.transfer.strategies",
 }
 
 __all__ = ["__version__", *_EXPORTS]
@@ -163,6 +166,8 @@ if TYPE_CHECKING:
     from zoo.models.weights import read_weights as read_weights
     from zoo.models.wrap import wrap as wrap
     from zoo.transfer.options import Training as Training
+    from zoo.transfer.strategies import Phase as Phase
+    from zoo.transfer.strategies import StageRow as StageRow
     from zoo.verbs.check import check as check
     from zoo.verbs.config import Output as Output
     from zoo.verbs.doctor import doctor as doctor
@@ -173,6 +178,7 @@ if TYPE_CHECKING:
     from zoo.verbs.listing import list_backbones as list_backbones
     from zoo.verbs.plan import plan as plan
     from zoo.verbs.predict import predict as predict
+    from zoo.verbs.run import Run as Run
     from zoo.verbs.runs import open_run as open_run
     from zoo.verbs.runs import remove_run as remove_run
     from zoo.verbs.runs import runs as runs

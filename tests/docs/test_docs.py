@@ -16,6 +16,7 @@ sys.path.insert(0, str(ROOT / "tests" / "cli"))
 
 from program import Done, zoo  # noqa: E402  (the program, run inside this process)
 
+from zoo.catalog.factories import import_factory  # noqa: E402
 from zoo.transfer import baseline  # noqa: E402
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -104,11 +105,12 @@ def test_the_python_of_a_page_runs(name: str, folder: Path, quick: None) -> None
 
 
 def test_the_plugin_of_the_page_works(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    package, adapter, use, data = blocks(ROOT / "docs" / "plugins.md", "python")
+    package, adapter, use, data, training = blocks(ROOT / "docs" / "plugins.md", "python")
     (folder / "zoo_mine").mkdir()
     (folder / "zoo_mine" / "__init__.py").write_text(package + "\n" + data.partition("def words")[0])
     (folder / "zoo_mine" / "adapter.py").write_text(adapter)
     (folder / "zoo_mine" / "data.py").write_text(data.replace("@hookimpl", ""))
+    (folder / "zoo_mine" / "training.py").write_text(training)
     monkeypatch.syspath_prepend(str(folder))
     try:
         exec(compile(use, "docs/plugins.md", "exec", dont_inherit=True), {})
@@ -119,6 +121,14 @@ def test_the_plugin_of_the_page_works(folder: Path, monkeypatch: pytest.MonkeyPa
         catalog = package_zoo.Catalog.of({"mine": zoo_mine})
         dataset = package_zoo.read_dataset("mine:words", package_zoo.ReadOptions(val=0.5), catalog=catalog)
         assert dataset.task.classes == ("neg", "pos")
+        import zoo_mine.training as offered  # type: ignore[import-not-found]
+
+        of_training = package_zoo.Catalog.of({"mine": offered})
+        specs = {**of_training.heads, **of_training.strategies}
+        made = {name: import_factory(spec.factory, name) for name, spec in specs.items()}
+        assert made["cosine"](8, 8, 3, 0.0).directions.shape == (3, 8)
+        rows = [package_zoo.StageRow("stem"), package_zoo.StageRow("top")]
+        assert [len(phase.lr) for phase in made["top-then-all"]().phases(rows)] == [2, 3]
     finally:
         for name in [name for name in sys.modules if name.split(".")[0] == "zoo_mine"]:
             del sys.modules[name]

@@ -11,12 +11,9 @@ import pytest
 import torch
 
 import zoo
-from zoo import Features, HeadSpec, StrategySpec, hookimpl
+from zoo import Catalog, Features, Head, HeadSpec, Output, Phase, StageRow, StrategySpec, hookimpl
 from zoo.catalog import discovery
-from zoo.catalog.catalog import Catalog, offer_of
-from zoo.models.heads import Head
-from zoo.transfer.strategies import HEAD, Phase, StageRow
-from zoo.verbs.config import Output
+from zoo.catalog.catalog import offer_of
 
 
 @dataclass(frozen=True)
@@ -27,8 +24,8 @@ class TopThenAll:
     backbone_lr: float = 0.5
 
     def phases(self, stages: Sequence[StageRow]) -> tuple[Phase, ...]:
-        top = {stages[-1].name: self.backbone_lr, HEAD: 1.0}
-        every = {**{stage.name: self.backbone_lr for stage in stages}, HEAD: 1.0}
+        top = {stages[-1].name: self.backbone_lr, "head": 1.0}
+        every = {**{stage.name: self.backbone_lr for stage in stages}, "head": 1.0}
         return (Phase("top", top, share=0.5), Phase("all", every, share=0.5))
 
 
