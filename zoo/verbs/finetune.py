@@ -46,7 +46,7 @@ def finetune(
     Args:
         backbone: a name such as "torchvision/resnet18", or a loaded backbone.
         data: a folder, a table, the name of a data set, or a `Dataset`.
-        strategy: linear-probe, head, partial or full; chosen by the size of the data if None.
+        strategy: linear-probe, head, partial, full, lp-ft or a plugin's; chosen by the size of the data if None.
         epochs: passes over the training rows.
         lr: rate of the head.
         batch_size: rows a step.
