@@ -137,8 +137,9 @@ def test_a_folder_with_weights_of_its_own_comes_apart_between_the_two(here: Path
 @given(text=st.text(max_size=40))
 def test_whatever_is_typed_is_a_name_or_a_usage_error(here: Path, text: str) -> None:
     with contextlib.suppress(UsageError):
-        for part in split_fused(text):
-            take_apart(part)
+        parts = split_fused(text)
+        assert "".join("+".join(parts).split()) == "".join(text.split())  # no letter is lost
+        assert all(take_apart(part).base for part in parts)
 
 
 def test_a_relative_path_above_is_kept(here: Path) -> None:

@@ -228,22 +228,6 @@ def test_weights_that_are_not_cached_say_how_to_fetch_them() -> None:
     assert "hf download timm/test_resnet.r160_in1k" in (caught.value.help or "")
 
 
-def test_a_hub_that_does_not_answer_costs_one_clear_error_and_seconds(tmp_path: Path) -> None:
-    code = (
-        "import time, timm, torch, zoo\n"
-        "begun = time.monotonic()\n"
-        "try: zoo.load('timm/test_resnet')\n"
-        "except zoo.WeightsError as error: print(error.what)\n"
-        "print(time.monotonic() - begun < 5)\n"
-    )
-    environ = {**os.environ, "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_OFFLINE": "0", "HF_HUB_CACHE": str(tmp_path)}
-    done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, timeout=60)
-    what, quick = done.stdout.splitlines()
-    assert "timm/test_resnet.r160_in1k is not cached: http://127.0.0.1:9 did not answer" in what
-    assert quick == "True"
-    assert "Traceback" not in done.stderr
-
-
 @pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
 def test_cached_weights_load_offline(name: str, tmp_path: Path) -> None:
     """In the layout of the hub's own cache."""

@@ -2,144 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torchvision
-import zoo_torchvision
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
-from zoo_torchvision.build import construct, make
+from torch import Tensor
+from torchvision_cases import (
+    CASES,
+    CATALOG,
+    CLOSE,
+    FAMILIES,
+    ROWS,
+    Case,
+    close,
+    pixels_for,
+    reference,
+    run,
+    seen,
+    upstream,
+)
+from zoo_torchvision.build import make
 from zoo_torchvision.generate import describe
-from zoo_torchvision.listing import read
 
 import zoo
-from zoo import Backbone, Catalog, Features, ImagePreprocess, LoadRequest
-
-CATALOG = Catalog.of({"torchvision": zoo_torchvision})
-ROWS = read()["architectures"]
-CLOSE = 1e-5
-"""Relative to the largest value: the same float32 operations, but a mean may be summed in another order."""
-
-
-@dataclass(frozen=True)
-class Case:
-    """Where torchvision's own forward pass shows what zoo returns."""
-
-    name: str
-    size: int
-    tokens: str
-    """The output of this module is the last map or the tokens."""
-    before: str | None
-    """The input of this module is the pooled vector; None: torchvision has none, and it is the mean of the map."""
-
-
-CASES = [
-    Case("alexnet", 96, "features", None),
-    Case("vgg11", 64, "features", None),
-    Case("vgg11_bn", 64, "features", None),
-    Case("resnet18", 64, "layer4", "fc"),
-    Case("resnet50", 64, "layer4", "fc"),
-    Case("resnext50_32x4d", 64, "layer4", "fc"),
-    Case("wide_resnet50_2", 64, "layer4", "fc"),
-    Case("inception_v3", 299, "Mixed_7c", "fc"),
-    Case("googlenet", 64, "inception5b", "fc"),
-    Case("mobilenet_v2", 64, "features", "classifier"),
-    Case("mobilenet_v3_small", 64, "features", "classifier"),
-    Case("squeezenet1_0", 64, "features", None),
-    Case("squeezenet1_1", 64, "features", None),
-    Case("densenet121", 64, "features", "classifier"),
-    Case("efficientnet_b0", 64, "features", "classifier"),
-    Case("efficientnet_v2_s", 64, "features", "classifier"),
-    Case("convnext_tiny", 64, "features", "classifier.2"),
-    Case("regnet_x_400mf", 64, "trunk_output", "fc"),
-    Case("regnet_y_400mf", 64, "trunk_output", "fc"),
-    Case("shufflenet_v2_x0_5", 64, "conv5", "fc"),
-    Case("mnasnet0_5", 64, "layers", "classifier"),
-    Case("vit_b_32", 224, "encoder", "heads"),
-    Case("swin_t", 64, "norm", "head"),
-    Case("swin_v2_t", 64, "norm", "head"),
-    Case("maxvit_t", 224, "blocks.3", "classifier.5"),
-]
-FAMILIES = {ROWS[case.name]["family"]: case for case in reversed(CASES)}
-
-
-def upstream(name: str, size: int = 64) -> nn.Module:
-    """torchvision's own network as its weights enums build it, with seeded weights and lively statistics."""
-    options = {}
-    if name in ("inception_v3", "googlenet"):
-        options = {"transform_input": True, "aux_logits": True, "init_weights": False}
-    torch.manual_seed(0)
-    model = torchvision.models.get_model(name, weights=None, **options)
-    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
-    if norms:
-        # With means of 0 and variances of 1 the signal dies out on the way, and any two features would agree.
-        for norm in norms:
-            norm.momentum = 1.0
-        with torch.no_grad():
-            model.train()(torch.randn(4, 3, size, size))
-        for norm in norms:
-            norm.running_mean += 0.1 * torch.randn_like(norm.running_mean)
-    return model.eval()
-
-
-@contextmanager
-def seen(model: nn.Module, case: Case) -> Iterator[dict[str, Tensor]]:
-    found: dict[str, Tensor] = {}
-
-    def output(_: nn.Module, __: Any, out: Tensor) -> None:
-        found["tokens"] = out
-
-    def first_input(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        found["pooled"] = inputs[0]
-
-    handles = [model.get_submodule(case.tokens).register_forward_hook(output)]
-    if case.before is not None:
-        handles.append(model.get_submodule(case.before).register_forward_pre_hook(first_input))
-    yield found
-    for handle in handles:
-        handle.remove()
-
-
-def reference(model: nn.Module, case: Case, pixels: Tensor) -> tuple[Tensor, Tensor]:
-    """Pooled (B, D) and tokens (B, T, D') out of torchvision's own forward pass."""
-    with torch.no_grad(), seen(model, case) as found:
-        model(pixels)
-    tokens = found["tokens"]
-    if case.name.startswith("vit"):
-        return found["pooled"], tokens[:, 1:]  # the class token is no patch
-    if case.name.startswith("swin"):
-        return found["pooled"], tokens.flatten(1, 2)
-    return found["pooled"].flatten(1) if case.before else tokens.mean((2, 3)), tokens.flatten(2).transpose(1, 2)
-
-
-def pixels_for(case: Case, count: int = 2) -> Tensor:
-    return torch.randn(count, 3, case.size, case.size, generator=torch.Generator().manual_seed(1))
-
-
-def run(backbone: Backbone, pixels: Tensor) -> Features:
-    with torch.no_grad():
-        return backbone({"image": {"pixels": pixels}})
-
-
-def blank(name: str, size: int | None = None) -> Backbone:
-    """The backbone without memory for its weights."""
-    spec = CATALOG.backbones[f"torchvision/{name}"]
-    with torch.device("meta"):
-        return make(construct(name, size or spec.image_size or 224), LoadRequest(spec, None, ("image",)))
-
-
-def close(ours: Tensor, theirs: Tensor) -> None:
-    assert ours.shape == theirs.shape
-    torch.testing.assert_close(ours, theirs, rtol=CLOSE, atol=CLOSE * float(theirs.abs().max()))
-
+from zoo import ImagePreprocess, LoadRequest
 
 # --- the same features as torchvision
 
@@ -313,160 +203,3 @@ def test_listed_parameters_are_torchvisions_without_its_heads(case: Case) -> Non
     )
     left_out = (head, "aux1", "aux2", "AuxLogits")
     assert spec.params == sum(p.numel() for n, p in model.named_parameters() if not n.startswith(left_out))
-
-
-# --- stages
-
-
-def leaves(backbone: Backbone) -> list[tuple[int, nn.Module]]:
-    return [
-        (index, leaf)
-        for index, stage in enumerate(backbone.stages())
-        for module in stage.modules
-        for leaf in module.modules()
-        if next(leaf.parameters(recurse=False), None) is not None
-    ]
-
-
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_stages_hold_every_parameter_once_and_run_in_order(case: Case) -> None:
-    spec = CATALOG.backbones[f"torchvision/{case.name}"]
-    if spec.family == "regnet":
-        backbone = zoo.load(f"torchvision/{case.name}@random", catalog=CATALOG)
-        device = "cpu"
-    else:
-        backbone, device = blank(case.name), "meta"
-    backbone.check_stages()
-    assert tuple(stage.name for stage in backbone.stages()) == spec.stages
-    order: list[int] = []
-
-    def note(index: int) -> Callable[..., None]:
-        return lambda *_: order.append(index)
-
-    for index, leaf in leaves(backbone):
-        leaf.register_forward_hook(note(index))
-    with torch.no_grad():
-        backbone.eval()({"image": {"pixels": torch.zeros(1, 3, case.size, case.size, device=device)}})
-    assert order == sorted(order)
-    assert set(order) == set(range(len(spec.stages or ())))
-
-
-NORMED = ["resnet18", "mobilenet_v3_small", "densenet121", "googlenet", "shufflenet_v2_x0_5", "mnasnet0_5"]
-
-
-@pytest.mark.parametrize("name", NORMED)
-def test_frozen_stages_stay_bit_identical_in_training(name: str) -> None:
-    backbone = zoo.load(f"torchvision/{name}@random", catalog=CATALOG)
-    *frozen, top = backbone.stages()
-    backbone.freeze_except([top.name]).train()
-    kept = [t for stage in frozen for module in stage.modules for t in module.state_dict().values()]
-    trained = [t for module in top.modules for t in module.state_dict().values()]
-    before, before_top = [t.clone() for t in kept], [t.clone() for t in trained]
-    optimizer = torch.optim.SGD([p for p in backbone.parameters() if p.requires_grad], lr=0.1)
-    for seed in range(3):
-        pixels = torch.randn(4, 3, 64, 64, generator=torch.Generator().manual_seed(seed))
-        backbone({"image": {"pixels": pixels}}).pooled.square().mean().backward()
-        optimizer.step()
-        optimizer.zero_grad()
-    assert all(torch.equal(a, b) for a, b in zip(before, kept, strict=True))
-    assert not all(torch.equal(a, b) for a, b in zip(before_top, trained, strict=True))
-
-
-@pytest.mark.parametrize("name", ["efficientnet_b0", "convnext_tiny", "swin_t"])
-def test_frozen_stages_drop_no_paths_in_training(name: str) -> None:
-    backbone = zoo.load(f"torchvision/{name}@random", catalog=CATALOG)
-    top = backbone.stages()[-1].name
-    pixels = torch.randn(2, 3, 64, 64)
-    calm = run(backbone, pixels).tokens
-    backbone.freeze_except([top]).train()
-    if name == "efficientnet_b0":  # its top is a batch norm, which does differ in training
-        backbone.stages()[-1].modules[0].eval()
-    assert torch.equal(run(backbone, pixels).tokens, calm)
-
-
-def test_unfreezing_everything_trains_batch_norm_again() -> None:
-    backbone = zoo.load("torchvision/resnet18@random", catalog=CATALOG)
-    names = [stage.name for stage in backbone.stages()]
-    backbone.freeze_except(["layer4"]).train().freeze_except(names)
-    assert all(module.training for module in backbone.modules())
-    assert all(p.requires_grad for p in backbone.parameters())
-
-
-def test_an_unknown_stage_is_refused_with_the_ones_there_are() -> None:
-    backbone = zoo.load("torchvision/resnet18@random", catalog=CATALOG)
-    with pytest.raises(zoo.UnknownNameError, match=r"layer5.*Did you mean(.|\n)*the stages are stem, layer1"):
-        backbone.freeze_except(["layer5"])
-
-
-# --- weights
-
-
-def saved(tmp_path: Path, **changes: Tensor | None) -> str:
-    state = upstream("squeezenet1_1").state_dict()
-    for name, value in changes.items():
-        key = name.replace("__", ".")
-        state.pop(key)
-        if value is not None:
-            state[key] = value
-    save_file(state, tmp_path / "model.safetensors")
-    return f"torchvision/squeezenet1_1@{tmp_path / 'model.safetensors'}"
-
-
-def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
-    save_file(upstream("mobilenet_v3_small").state_dict(), tmp_path / "model.safetensors")
-    with pytest.raises(zoo.WeightsError, match=r"do not fit(.|\n)*missing: features\.0\.weight"):
-        zoo.load(f"torchvision/squeezenet1_1@{tmp_path / 'model.safetensors'}", catalog=CATALOG)
-
-
-def test_weights_that_lack_a_tensor_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(zoo.WeightsError, match=r"1 of 50 tensors missing: features\.0\.weight"):
-        zoo.load(saved(tmp_path, features__0__weight=None), catalog=CATALOG)
-
-
-def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(zoo.WeightsError, match=r"not finite: features\.0\.bias"):
-        zoo.load(saved(tmp_path, features__0__bias=torch.full((64,), float("nan"))), catalog=CATALOG)
-
-
-def test_a_source_classifier_without_values_does_no_harm(tmp_path: Path) -> None:
-    # VGG16's IMAGENET1K_FEATURES weights are such: their classifier holds no numbers.
-    name = saved(tmp_path, classifier__1__bias=torch.full((1000,), float("nan")))
-    assert run(zoo.load(name, catalog=CATALOG), torch.randn(1, 3, 64, 64)).pooled.isfinite().all()
-
-
-def test_a_file_beside_a_tag_brings_the_tags_preprocessing(tmp_path: Path) -> None:
-    (tmp_path / "mine.safetensors").write_bytes(b"")
-    (plain,) = CATALOG.select(f"torchvision/vit_b_16@{tmp_path / 'mine.safetensors'}")
-    (large,) = CATALOG.select(f"torchvision/vit_b_16.imagenet1k_swag_e2e_v1@{tmp_path / 'mine.safetensors'}")
-    (again,) = CATALOG.select(large.name)
-    sizes = [each.spec.preprocess_for(each.weights)["image"].size for each in (plain, large, again)]
-    assert sizes == [(224, 224), (384, 384), (384, 384)]
-
-
-def test_old_densenet_files_load(tmp_path: Path) -> None:
-    state = upstream("densenet121").state_dict()
-    old = {
-        key.replace("norm1.", "norm.1.").replace("conv1.", "conv.1.").replace("norm2.", "norm.2.")
-        if "denselayer" in key
-        else key: value
-        for key, value in state.items()
-        if not key.endswith("num_batches_tracked")
-    }
-    torch.save(old, tmp_path / "densenet.pth")
-    backbone = zoo.load(f"torchvision/densenet121@{tmp_path / 'densenet.pth'}", catalog=CATALOG)
-    assert torch.equal(
-        backbone.state_dict()["model.features.denseblock1.denselayer2.norm2.weight"],
-        state["features.denseblock1.denselayer2.norm2.weight"],
-    )
-
-
-def test_random_weights_follow_the_seed_and_leave_the_callers_generator_alone() -> None:
-    torch.manual_seed(7)
-    expected = torch.rand(3)
-    torch.manual_seed(7)
-    first, again, other = (
-        zoo.load("torchvision/squeezenet1_1@random", catalog=CATALOG, seed=seed).state_dict() for seed in (1, 1, 2)
-    )
-    assert torch.equal(torch.rand(3), expected)
-    assert all(torch.equal(first[key], again[key]) for key in first)
-    assert not torch.equal(first["model.features.0.weight"], other["model.features.0.weight"])

@@ -48,8 +48,11 @@ def test_random_weights_and_numbers_have_a_card_too(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["<script>alert(1)</script>", "a|b", "---"])
 def test_no_class_can_break_the_card(name: str, tmp_path: Path) -> None:
-    (tmp_path / "t.csv").write_text("text,label\n" + "".join(f"word {n},{(name, 'other')[n % 2]}\n" for n in range(40)))
-    run = zoo.finetune("starter/bag-of-words", tmp_path / "t.csv", out=Output(str(tmp_path)))
+    rows = "".join(f"word {n},{(name, 'other')[n % 2]}\n" for n in range(40))
+    (tmp_path / "train.csv").write_text("text,label\n" + rows)
+    (tmp_path / "test.csv").write_text("text,label\na new word,other\n")  # a note says which class it lacks
+    run = zoo.finetune("starter/bag-of-words", tmp_path, out=Output(str(tmp_path / "runs")))
+    assert any(name in note for note in run.plan.notes)
     text = (run.path / "model" / "README.md").read_text()
     assert "<script>" not in text
     row = next(line for line in text.splitlines() if line.startswith("| classes |"))

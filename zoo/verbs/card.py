@@ -23,15 +23,16 @@ def model_card(run: Run, model: Mapping[str, Any], training: Mapping[str, Any]) 
         training: every training option as resolved.
     """
     data = Path(run.plan.data).name
+    names = " + ".join(Path(part["spec"]["architecture"]).name for part in model["parts"])
     sections = [
         f"---\n{_header(run, model['parts'], data)}\n---",
-        f"# {' + '.join(Path(part['spec']['architecture']).name for part in model['parts'])}, fine-tuned on {data}",
+        f"# {_text(names)}, fine-tuned on {_text(data)}",
         _table(("", ""), [*_what(run, data), *(row for part in model["parts"] for row in _source(part))]),
         f"## Results on {run.split}, {run.plan.rows[run.split]:,} rows",
         *_results(run),
         "## Training",
         _recipe(run, training),
-        "\n".join(f"- {note}" for note in run.plan.notes),
+        "\n".join(f"- {_text(note)}" for note in run.plan.notes),
         "## Use",
         f"```sh\nzoo predict {run.path} INPUT\n```",
         f"```python\nimport zoo\n\npredictions = list(zoo.predict({str(run.path)!r}, inputs))\n```",
@@ -121,5 +122,9 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _cell(text: str) -> str:
-    # Names of classes are whatever the data hold; none may end the cell or begin a tag.
-    return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+    return _text(text).replace("|", "\\|")
+
+
+def _text(text: str) -> str:
+    """What the data or a path holds, without tags and line breaks."""
+    return " ".join(text.split()).replace("<", "&lt;")
