@@ -64,6 +64,12 @@ def test_an_empty_part_is_one_clear_error(name: str) -> None:
         split_fused(name)
 
 
+@pytest.mark.parametrize("text", ["@random", ":image", ":text@random"])
+def test_nothing_before_the_at_sign_or_the_tower_is_one_clear_error(text: str) -> None:
+    with pytest.raises(UsageError, match=f"'{text}' names no backbone"):
+        take_apart(text)
+
+
 def test_nothing_after_the_at_sign_is_one_clear_error() -> None:
     with pytest.raises(UsageError, match="'resnet18@' names no weights after @"):
         take_apart("resnet18@")

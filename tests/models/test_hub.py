@@ -182,6 +182,12 @@ def test_random_weights_need_no_network(name: str, attempts: list[str]) -> None:
     assert attempts == []
 
 
+def test_the_error_names_the_revision_that_is_wanted(attempts: list[str]) -> None:
+    with pytest.raises(zoo.WeightsError, match="nobody/none @ v1 is not cached: zoo is offline") as caught:
+        zoo.hub_folder("nobody/none", revision="v1", offline=True)
+    assert "hf download nobody/none --revision v1" in (caught.value.help or "")
+
+
 # --- what was loaded is written down
 
 

@@ -77,6 +77,8 @@ def take_apart(part: str) -> Words:
         base, tower = head, _TOWERS[last]
     if weights == "":
         raise UsageError(f"'{part}' names no weights after @", help="write @random, @a-tag or @path/to/file")
+    if not base:
+        raise UsageError(f"'{part}' names no backbone", help="write one before @ and :, as in resnet18@random")
     return Words(base, tower, weights)
 
 
