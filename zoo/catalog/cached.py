@@ -1,4 +1,4 @@
-"""Whether weights are on this machine already, looked up without torch or the network."""
+"""What the caches of this machine hold, without torch or the network: which weights, and at which commit."""
 
 from __future__ import annotations
 
