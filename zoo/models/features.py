@@ -27,6 +27,10 @@ class Features:
     """(B, T) bool, True = real; None: every token is real."""
     grid: tuple[int, int] | None = None
     """(H, W) with H * W == T for spatial tokens in row order."""
+    maps: tuple[Tensor, ...] = ()
+    """(B, C, H, W) of the stages, fine to coarse; only for heads that ask for a pyramid."""
+    size: tuple[int, int] | None = None
+    """(H, W) of the image that `maps` were made from."""
 
     def map(self) -> Tensor:
         """(B, D', H, W) spatial map of image tokens.
