@@ -30,6 +30,7 @@ _EXPORTS = {
     "WeightsSpec": "zoo.catalog.spec",
     "ImagePreprocess": "zoo.catalog.spec",
     "TextPreprocess": "zoo.catalog.spec",
+    "AudioPreprocess": "zoo.catalog.spec",
     "LoadRequest": "zoo.catalog.spec",
     "HeadSpec": "zoo.catalog.spec",
     "StrategySpec": "zoo.catalog.spec",
@@ -45,6 +46,8 @@ _EXPORTS = {
     "Dataset": "zoo.data.types",
     "Examples": "zoo.data.types",
     "ImageRef": "zoo.data.types",
+    "AudioRef": "zoo.data.types",
+    "Audio": "zoo.data.audio",
     "ReadOptions": "zoo.data.types",
     "Table": "zoo.data.types",
     "read_dataset": "zoo.data.reading",
@@ -114,6 +117,7 @@ if TYPE_CHECKING:
     from zoo.catalog.spec import API_VERSION as API_VERSION
     from zoo.catalog.spec import IMAGENET_MEAN as IMAGENET_MEAN
     from zoo.catalog.spec import IMAGENET_STD as IMAGENET_STD
+    from zoo.catalog.spec import AudioPreprocess as AudioPreprocess
     from zoo.catalog.spec import BackboneSpec as BackboneSpec
     from zoo.catalog.spec import DatasetSpec as DatasetSpec
     from zoo.catalog.spec import ExporterSpec as ExporterSpec
@@ -127,10 +131,12 @@ if TYPE_CHECKING:
     from zoo.catalog.spec import TextPreprocess as TextPreprocess
     from zoo.catalog.spec import WeightsSpec as WeightsSpec
     from zoo.catalog.spec import fingerprint as fingerprint
+    from zoo.data.audio import Audio as Audio
     from zoo.data.augment import Augment as Augment
     from zoo.data.batches import Loader as Loader
     from zoo.data.reading import read_dataset as read_dataset
     from zoo.data.transforms import ImageProcessor as ImageProcessor
+    from zoo.data.types import AudioRef as AudioRef
     from zoo.data.types import Dataset as Dataset
     from zoo.data.types import Examples as Examples
     from zoo.data.types import ImageRef as ImageRef

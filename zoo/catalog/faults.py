@@ -8,7 +8,7 @@ from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, get_args
 
-from zoo.catalog.spec import BackboneSpec, ImagePreprocess, Modality, TextPreprocess, WeightsSpec
+from zoo.catalog.spec import AudioPreprocess, BackboneSpec, ImagePreprocess, Modality, TextPreprocess, WeightsSpec
 
 _MODALITIES = frozenset(get_args(Modality))
 
@@ -136,12 +136,12 @@ def _is_mapping(value: Any) -> bool:
     return isinstance(value, dict | Mapping)  # dict is the faster question
 
 
-_PREPROCESSES = (ImagePreprocess, TextPreprocess)
+_PREPROCESSES = (ImagePreprocess, TextPreprocess, AudioPreprocess)
 _NUMBERS = (int, float)
 _MARKS = frozenset("+@ ")
 _COUNT = "a whole number or None"
 _NOTE = "a text or None"
-_STEPS = "a mapping of modalities to ImagePreprocess or TextPreprocess"
+_STEPS = "a mapping of modalities to ImagePreprocess, TextPreprocess or AudioPreprocess"
 
 _BACKBONE: tuple[Rule, ...] = (
     ("source", "a name without spaces, /, + and @", _is_source),

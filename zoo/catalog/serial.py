@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from zoo.catalog.spec import BackboneSpec, ImagePreprocess, Preprocess, TextPreprocess, WeightsSpec
+from zoo.catalog.spec import AudioPreprocess, BackboneSpec, ImagePreprocess, Preprocess, TextPreprocess, WeightsSpec
 
 
 def spec_to_json(spec: BackboneSpec) -> dict[str, Any]:
@@ -41,6 +41,8 @@ def _preprocess(values: Mapping[str, Any]) -> dict[Any, Preprocess]:
     for modality, value in values.items():
         if "tokenizer" in value:
             found[modality] = TextPreprocess(**_known(TextPreprocess, value))
+        elif "rate" in value:
+            found[modality] = AudioPreprocess(**_known(AudioPreprocess, value))
         else:
             fields: dict[str, Any] = _known(ImagePreprocess, value)
             fields |= {name: tuple(each) for name, each in fields.items() if isinstance(each, list)}
@@ -61,7 +63,7 @@ def _fields_to_json(value: BackboneSpec | WeightsSpec) -> dict[str, Any]:
 def _to_json(value: Any) -> Any:
     if isinstance(value, WeightsSpec):
         return _fields_to_json(value)
-    if isinstance(value, ImagePreprocess | TextPreprocess):
+    if isinstance(value, ImagePreprocess | TextPreprocess | AudioPreprocess):
         return dataclasses.asdict(value)
     if isinstance(value, Mapping):
         return {str(key): _to_json(each) for key, each in value.items()}

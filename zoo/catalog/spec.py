@@ -50,9 +50,41 @@ class TextPreprocess:
     max_length: int
     padding_side: Literal["left", "right"] = "right"
     lower: bool = False
+    prompt: str = ""
+    """Stands before every text, and before the first of a pair."""
 
 
-Preprocess = ImagePreprocess | TextPreprocess
+@dataclass(frozen=True, slots=True)
+class AudioPreprocess:
+    """How a recording becomes the tensor that these weights were trained on.
+
+    It is mixed to one channel, resampled to `rate` and cut to `seconds` from its start; then it is the `kind`:
+    "waveform" gives the samples; "log-mel" logarithms of mel energies of a Fourier transform (Whisper); "fbank" those
+    of Kaldi's filter banks (AST).
+    """
+
+    rate: int
+    """Samples a second that the backbone hears."""
+    seconds: float | None = None
+    """The longest recording; what comes later is cut off. None: no limit."""
+    kind: Literal["waveform", "log-mel", "fbank"] = "waveform"
+    normalise: Literal["none", "recording"] = "none"
+    """"recording": each to zero mean and unit variance."""
+    padded: bool = False
+    """A shorter recording is filled up with silence to `seconds`, as the weights were trained."""
+    mean: float = 0.0
+    """Of the values that the backbone takes, after `normalise`; subtracted."""
+    std: float = 1.0
+    """Divided by."""
+    bins: int | None = None
+    """Mel bins; None for waveforms."""
+    window: int | None = None
+    """Samples of one frame of a spectrogram."""
+    hop: int | None = None
+    """Samples from one frame to the next."""
+
+
+Preprocess = ImagePreprocess | TextPreprocess | AudioPreprocess
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,9 @@ Text = str | tuple[str, str]
 MAX_PIXELS = 100_000_000
 """Above this an image is refused unless more is allowed: a small file can hold gigabytes."""
 
+MAX_SECONDS = 3600.0
+"""Above this a recording is refused unless more is allowed: an hour decoded is a gigabyte at 44,100 Hz in stereo."""
+
 
 class UnknownId(str):
     """A number in a column of named classes that no class has, such as -1; kept as the text of the number."""
@@ -60,6 +63,22 @@ class ImageRef:
 
 
 @dataclass(frozen=True)
+class AudioRef:
+    """A recording that has not been decoded: a file, bytes out of a table, or samples."""
+
+    name: str
+    """Path, or `file:row`, as shown in messages."""
+    path: str | None = None
+    data: bytes | None = field(default=None, repr=False)
+    array: NDArray[Any] | None = field(default=None, repr=False)
+    """(T,) or (T, C) float in [-1, 1], or int16 or int32, for data sets that hold samples."""
+    rate: int | None = None
+    """Samples a second, of `array`."""
+    max_seconds: float = MAX_SECONDS
+    """Longer ones are refused."""
+
+
+@dataclass(frozen=True)
 class Problem:
     """Something about the data that a user should know."""
 
@@ -78,7 +97,7 @@ class Examples:
     or (N, K) float32 numbers."""
 
     inputs: Mapping[Modality, Sequence[Any]]
-    """"image": ImageRef, "text": str or pair of str; all of length N."""
+    """"image": ImageRef, "text": str or pair of str, "audio": AudioRef; all of length N."""
     targets: NDArray[Any] | None
     """None: unlabelled rows."""
     ids: tuple[str, ...]

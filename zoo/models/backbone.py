@@ -15,7 +15,8 @@ from zoo.errors import PluginError, UnknownNameError
 from zoo.models.features import Features
 
 Inputs = Mapping[Modality, Mapping[str, Tensor]]
-"""One batch: {"image": {"pixels": (B, C, H, W) float, normalised}, "text": {"ids": (B, T), "mask": (B, T) bool}}."""
+"""One batch: {"image": {"pixels": (B, C, H, W) float, normalised}, "text": {"ids": (B, T), "mask": (B, T) bool},
+"audio": {"samples": (B, T) float, "mask": (B, T) bool}}; what a backbone's own processors give, it takes."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Processor(Protocol):
         """One example, not yet batched.
 
         Args:
-            value: a PIL image for "image"; a str or a pair of str for "text".
+            value: a PIL image for "image"; a str or a pair of str for "text"; an `Audio` for "audio".
             draw: a `zoo.data.augment.Draw` in training, None in evaluation.
         """
 
