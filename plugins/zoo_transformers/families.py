@@ -8,8 +8,9 @@ from typing import Any, Literal
 
 from zoo import Modality
 
-How = Literal["pooler", "cls", "mean", "max", "last"]
-"""Native pooling; "pooler" is the model's own `pooler_output`."""
+How = Literal["pooler", "cls", "mean", "max", "last", "mean-sqrt", "weighted-mean"]
+"""Native pooling. "pooler" is the model's own `pooler_output`; the sum divided by the root of the number of tokens is
+"mean-sqrt"; in "weighted-mean" the n-th token counts n times."""
 
 CLS = frozenset(
     {

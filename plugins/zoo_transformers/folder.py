@@ -11,7 +11,7 @@ from typing import Any
 from zoo import TextPreprocess, WeightsError
 from zoo_transformers.families import Facts, facts_of, native
 from zoo_transformers.reading import read_json
-from zoo_transformers.summary import Summary, summary_of
+from zoo_transformers.summary import Summary, prompt_of, summary_of
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -28,6 +28,11 @@ TOKENIZER_FILES = (
     "tokenizer.model",
     "tekken.json",
 )
+_ENCODER_FILES = tuple(
+    f"sentence_{name}_config.json"
+    for name in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet", "mpnet")
+)
+"""Where sentence-transformers keeps the length of texts; the first that is there counts."""
 RECORD = "zoo-summary.json"
 """In the assets of a run: how the pooled vector came about."""
 DEFAULT_LENGTH = 512
@@ -65,24 +70,22 @@ class ModelFolder:
 
     def max_length(self) -> int:
         """Longest text in tokens that the model and its tokenizer are made for."""
-        limits = [self.facts.context]
-        for name in ("sentence_bert_config.json", "sentence_roberta_config.json", "sentence_mpnet_config.json"):
-            if self.is_sentence_encoder and (self.path / name).is_file():
-                limits.append(read_json(self.path / name).get("max_seq_length"))
+        own = self._encoder().get("max_seq_length")
         told = self.tokenizer_config().get("model_max_length")
-        limits.append(int(told) if isinstance(told, int | float) and 0 < told < _LONGEST else None)
-        known = [int(each) for each in limits if each]
+        if own is None and isinstance(told, int | float) and 0 < told < _LONGEST:
+            own = told
+        known = [int(each) for each in (self.facts.context, own) if each]
         return min(known) if known else DEFAULT_LENGTH
 
     def lower(self) -> bool:
-        """Whether a sentence encoder wants its texts in lower case before its tokenizer sees them."""
-        path = self.path / "sentence_bert_config.json"
-        return self.is_sentence_encoder and path.is_file() and bool(read_json(path).get("do_lower_case"))
+        """Whether a sentence encoder wants its texts in lower case, whatever its tokenizer does."""
+        return bool(self._encoder().get("do_lower_case"))
 
     def text_preprocess(self, name: str) -> TextPreprocess:
         """How texts become ids, as the folder says; `name` is where its tokenizer comes from."""
         left = self.tokenizer_config().get("padding_side") == "left"
-        return TextPreprocess(name, self.max_length(), "left" if left else "right", self.lower())
+        prompt = prompt_of(self.path) if self.is_sentence_encoder else ""
+        return TextPreprocess(name, self.max_length(), "left" if left else "right", self.lower(), prompt)
 
     def tokenizer_config(self) -> Mapping[str, Any]:
         """tokenizer_config.json, empty if there is none."""
@@ -139,6 +142,11 @@ class ModelFolder:
             if names is None
             else any(f".{name}".endswith((".pooler.dense.weight", ".pooler.weight")) for name in names)
         )
+
+    def _encoder(self) -> Mapping[str, Any]:
+        """What a sentence encoder says of its texts."""
+        files = [self.path / name for name in _ENCODER_FILES if (self.path / name).is_file()]
+        return read_json(files[0]) if files and self.is_sentence_encoder else {}
 
     def _shards(self, index: str) -> list[Path]:
         names = sorted({str(name) for name in read_json(self.path / index)["weight_map"].values()})

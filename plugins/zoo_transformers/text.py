@@ -29,12 +29,14 @@ from zoo import (
     WeightsSpec,
 )
 from zoo_transformers.calling import Calling, vocabulary_rows
-from zoo_transformers.families import AUDIO, PAIRED
+from zoo_transformers.families import AUDIO, PAIRED, How
 from zoo_transformers.folder import RECORD, ModelFolder
 from zoo_transformers.opening import model_folder, open_model, open_tokenizer, quiet
 from zoo_transformers.stages import stages_of
-from zoo_transformers.summary import Summary
+from zoo_transformers.summary import ACTIVATIONS, Summary
 from zoo_transformers.tokens import TextProcessor
+
+_ACTIVATIONS = {name.lower(): getattr(nn, name)() for name in dir(nn) if name.lower() in ACTIVATIONS}
 
 
 def build(request: LoadRequest) -> TextBackbone:
@@ -86,6 +88,7 @@ class TextBackbone(Backbone):
             cast("Any", model).pooler = nn.Identity()  # Nothing reads it: its parameters would get no gradient.
         preprocess = _preprocess(spec, folder)
         self._processor = self._make_processor(preprocess)
+        self._unpooled = 0 if summary.counts_prompt else self._processor.prompt_length
         self.hidden = self.calling.width(model)
         self.pooling = "native"
         self.weights = weights if weights is None else replace(weights, preprocess={"text": preprocess})
@@ -141,15 +144,25 @@ class TextBackbone(Backbone):
     def _pool(self, tokens: Tensor, mask: Tensor) -> Tensor:
         if self.pooling != "native":
             return zoo.pool(tokens, mask, self.pooling)
-        parts = [
-            self._own_pooler(zoo.pool(tokens, mask, "cls")) if how == "pooler" else zoo.pool(tokens, mask, how)
-            for how in self.summary.how
-        ]
+        counted = mask & (zoo.positions(mask) >= self._unpooled) if self._unpooled else mask
+        parts = [self._part(tokens, mask, counted, how) for how in self.summary.how]
         pooled = torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
         for layer, each in zip(self.dense, self.summary.dense, strict=True):
-            pooled = layer(pooled)
-            pooled = pooled.tanh() if each.activation == "tanh" else pooled
-        return F.normalize(pooled, dim=1) if self.summary.normalise else pooled
+            pooled = _ACTIVATIONS[each.activation](layer(pooled))
+        pooled = F.normalize(pooled, dim=1) if self.summary.normalise else pooled
+        return pooled if self.summary.truncate is None else pooled[:, : self.summary.truncate]
+
+    def _part(self, tokens: Tensor, mask: Tensor, counted: Tensor, how: How) -> Tensor:
+        """(B, D) by one way of pooling; `counted` is the mask without what is left out."""
+        if how == "pooler":
+            return self._own_pooler(zoo.pool(tokens, counted, "cls"))
+        if how == "mean-sqrt" or how == "weighted-mean":
+            # Tokens keep their place in the whole text, where the first ones are left out too.
+            each = zoo.positions(mask) + 1 if how == "weighted-mean" else torch.ones_like(mask, dtype=torch.int64)
+            weights = (each * counted).unsqueeze(-1).to(tokens.dtype)
+            total = weights.sum(1).clamp(min=1)
+            return (tokens * weights).sum(1) / (total.sqrt() if how == "mean-sqrt" else total)
+        return zoo.pool(tokens, counted, how)
 
     def _own_pooler(self, first: Tensor) -> Tensor:
         """The model's pooler over the first real token; its own forward takes column 0, which may be padding."""

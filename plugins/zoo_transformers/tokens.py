@@ -42,28 +42,21 @@ class TextProcessor:
         self.preprocess = preprocess
         self.rows = rows
         self.types = types
+        self._lowers = preprocess.lower and not self._lower()
         self.padding_side: Literal["left", "right"] = "left" if tokenizer.padding_side == "left" else "right"
         self.pad = self._pad()
         digests = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
-        settings = [preprocess.max_length, preprocess.lower, self.padding_side, types, rows]
+        settings = [preprocess.max_length, preprocess.lower, preprocess.prompt, self.padding_side, types, rows]
         self.key = zoo.fingerprint(["transformers", type(tokenizer).__name__, digests, settings])
         self._check_vocabulary()
 
     def __call__(self, value: Any, draw: Any = None) -> Encoded:
         del draw
         first, second = value if isinstance(value, tuple) else (value, None)
-        if self.preprocess.lower:
-            first, second = first.lower(), second.lower() if second is not None else None
-        found = self.tokenizer(
-            first,
-            second,
-            truncation="longest_first" if second is not None else True,
-            max_length=self.preprocess.max_length,
-            padding=False,
-            return_token_type_ids=self.types,
-            return_attention_mask=False,
-            verbose=False,
-        )
+        first = self.preprocess.prompt + first
+        if self._lowers:
+            first, second = first.lower(), second if second is None else second.lower()
+        found = self._encode(first, second)
         ids = list(found["input_ids"]) or [self._filler()]
         types = list(found.get("token_type_ids", ())) if self.types else None
         if types is not None and len(types) != len(ids):
@@ -91,6 +84,41 @@ class TextProcessor:
 
     def finish(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return dict(tensors)
+
+    @property
+    def prompt_length(self) -> int:
+        """Tokens that the prompt takes at the start of every text, with what the tokenizer puts before it."""
+        if not self.preprocess.prompt:
+            return 0
+        ids = list(self._encode(self.preprocess.prompt, None)["input_ids"])
+        return len(ids) - (bool(ids) and ids[-1] in self.tokenizer.all_special_ids)
+
+    def _encode(self, first: str, second: str | None) -> Any:
+        return self.tokenizer(
+            first,
+            second,
+            truncation="longest_first" if second is not None else True,
+            max_length=self.preprocess.max_length,
+            padding=False,
+            return_token_type_ids=self.types,
+            return_attention_mask=False,
+            verbose=False,
+        )
+
+    def _lower(self) -> bool:
+        """Put lower case before the tokenizer's own normalisation, which leaves special tokens in a text alone.
+
+        Returns:
+            False for a tokenizer written in Python, which has no such steps.
+        """
+        from tokenizers import normalizers
+
+        inner = getattr(self.tokenizer, "backend_tokenizer", None)
+        if inner is None:
+            return False
+        own = inner.normalizer
+        inner.normalizer = normalizers.Sequence([normalizers.Lowercase(), *([own] if own is not None else [])])
+        return True
 
     def _pad(self) -> int:
         """Any id the model knows: what counts is the mask. GPT-2 has no padding token, openai-gpt not even an end."""

@@ -73,8 +73,9 @@ def test_a_layer_after_the_pooling_is_applied_trained_and_kept(tmp_path: Path) -
 
 
 def test_a_pooling_that_zoo_does_not_know_is_named(tmp_path: Path) -> None:
-    folder = write_pooling(write_folder(tmp_path, "bert"), "weightedmean_tokens")
-    with pytest.raises(zoo.UsageError, match="pools by pooling_mode_weightedmean_tokens"):
+    folder = write_pooling(write_folder(tmp_path, "bert"), "mean_tokens")
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode": ["mean", "attention"]}))
+    with pytest.raises(zoo.UsageError, match="pools by attention"):
         load(folder)
 
 
