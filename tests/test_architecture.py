@@ -22,8 +22,8 @@ LAYER = {
     "scoring": 3,
     "transfer": 4,
     "verbs": 5,
-    "testing": 5,
-    "cli": 6,
+    "testing": 6,
+    "cli": 7,
 }
 LIGHT = ("errors", "catalog", "records")
 FACE = {"zoo", "zoo.testing"}

@@ -1,0 +1,32 @@
+"""The conformance kit: what every backbone, head, strategy, scorer and data set must do, for plugin authors."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+_EXPORTS = {
+    "check_backbone": "zoo.testing.backbones",
+    "Conformance": "zoo.testing.report",
+    "Result": "zoo.testing.report",
+}
+
+__all__ = [*_EXPORTS]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _EXPORTS:
+        raise AttributeError(f"module 'zoo.testing' has no attribute '{name}'")
+    value = getattr(importlib.import_module(_EXPORTS[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+if TYPE_CHECKING:
+    from zoo.testing.backbones import check_backbone as check_backbone
+    from zoo.testing.report import Conformance as Conformance
+    from zoo.testing.report import Result as Result

@@ -1,0 +1,274 @@
+"""What features must be: shaped as promised, and a matter of their own row alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from zoo.catalog.spec import Modality
+from zoo.models.backbone import Inputs
+from zoo.models.features import Features
+from zoo.testing.report import Broken, Inapplicable, few, law, require
+from zoo.testing.samples import differing, lit, odd, samples
+from zoo.testing.subject import CLOSE, BackboneSubject, distance, real_tokens, slice_rows, token_distance
+
+
+@law(consequence="heads, pooling and spatial tasks read the wrong axis, or stop with a shape error")
+def shapes(subject: BackboneSubject) -> str:
+    """Features are pooled (B, D), tokens (B, T, D'), mask (B, T) bool with a real token a row, H * W == T."""
+    B, found = 5, subject.run(subject.batch(5))
+    require(found.pooled.ndim == 2 and len(found.pooled) == B, f"pooled is {tuple(found.pooled.shape)} for {B} rows")
+    require(found.tokens.ndim == 3 and len(found.tokens) == B, f"tokens are {tuple(found.tokens.shape)} for {B} rows")
+    kinds = {found.pooled.dtype, found.tokens.dtype}
+    require(kinds == {torch.float32}, f"dtypes are {few([str(kind) for kind in kinds])}, not float32")
+    if found.mask is not None:
+        require(found.mask.dtype == torch.bool, f"the mask is {found.mask.dtype}, not bool")
+        require(found.mask.shape == found.tokens.shape[:2], f"the mask is {tuple(found.mask.shape)}")
+        require(bool(found.mask.any(1).all()), "a row has no real token")
+    if found.grid is not None:
+        require(found.grid[0] * found.grid[1] == found.tokens.shape[1], f"{found.tokens.shape[1]} tokens, {found.grid}")
+    grid = f", grid {found.grid[0]} x {found.grid[1]}" if found.grid else ""
+    return f"pooled {tuple(found.pooled.shape)}, tokens {tuple(found.tokens.shape)}{grid}"
+
+
+@law(consequence="the loss is NaN at the first step")
+def finite(subject: BackboneSubject) -> str:
+    """Features of ordinary inputs are finite."""
+    found = subject.run(subject.batch())
+    bad = int((~found.pooled.isfinite()).sum()) + sum(int((~each.isfinite()).sum()) for each in real_tokens(found))
+    require(bad == 0, f"{bad} values are not finite")
+    return f"largest value {float(found.pooled.abs().max()):.3g}"
+
+
+@law(consequence="a user's file with an unusual picture, text or sound stops a long job, or becomes NaN")
+def odd_inputs(subject: BackboneSubject) -> str:
+    """Tiny, long, empty and strange inputs give finite features too."""
+    tried = 0
+    for modality in subject.backbone.modalities:
+        for name, value in odd(modality):
+            try:
+                found = subject.run(subject.batch(1, {modality: [value]}))
+            except Exception as error:
+                raise Broken(f"{name}: {type(error).__name__}: {error}") from error
+            require(bool(found.pooled.isfinite().all()), f"{name} gives features that are not finite")
+            tried += 1
+    return f"{tried} inputs"
+
+
+@law(consequence="the same picture has other features each time: dropout or sampling is on in evaluation")
+def eval_deterministic(subject: BackboneSubject) -> str:
+    """In eval mode the same batch gives the same features, bit for bit."""
+    batch = subject.batch()
+    one, other = subject.run(batch), subject.run(batch)
+    require(torch.equal(one.pooled, other.pooled), f"pooled differs by {distance(one.pooled, other.pooled):.2g}")
+    require(token_distance(one, other) == 0, f"tokens differ by {token_distance(one, other):.2g}")
+    return "bit-equal"
+
+
+@law(consequence="a prediction depends on what else was predicted with it: batch statistics or padding leak in")
+def batch_of_one(subject: BackboneSubject) -> str:
+    """A row alone has the features that it has in a batch of eight."""
+    whole = subject.run(subject.batch())
+    worst = 0.0
+    for row in (0, 3, 7):
+        # Made anew: alone, a text is not padded to the length of others.
+        alone = subject.run(subject.batch(1, {m: samples(m)[row : row + 1] for m in subject.backbone.modalities}))
+        worst = max(worst, distance(alone.pooled, whole.pooled[row : row + 1]))
+        worst = max(worst, distance(real_tokens(alone)[0], real_tokens(whole)[row]))
+    require(worst <= CLOSE, f"differs by {worst:.2g} of the largest value")
+    return f"differs by {worst:.1g}"
+
+
+@law(consequence="sorting rows by length, as extraction does, hands features to the wrong rows")
+def row_order(subject: BackboneSubject) -> str:
+    """Rows in another order give the same features in that order."""
+    order = [5, 2, 7, 0, 4, 1, 6, 3]
+    batch = subject.batch()
+    plain, moved = subject.run(batch), subject.run(slice_rows(batch, order))
+    off = distance(moved.pooled, plain.pooled[order])
+    require(off <= CLOSE, f"differs by {off:.2g} of the largest value")
+    return f"differs by {off:.1g}"
+
+
+@law(consequence="a modality is silently ignored: the comparison shows that it does not help")
+def sees_input(subject: BackboneSubject) -> str:
+    """Other inputs of any modality give other features, in every row."""
+    said = []
+    for modality in subject.backbone.modalities:
+        one = subject.run(subject.batch())
+        other = subject.run(subject.batch(8, {modality: differing(samples(modality))}))
+        change = (one.pooled - other.pooled).abs().amax(1) / one.pooled.abs().max()
+        blind = int((change < 1e-6).sum())
+        require(blind == 0, f"another {modality} leaves the features of {blind} of 8 rows as they were")
+        said.append(f"{modality}: {float(change.min()):.2g} at least")
+    return ", ".join(said)
+
+
+@law(consequence="a batch that is used twice (views, several models) is not what it was")
+def inputs_untouched(subject: BackboneSubject) -> str:
+    """Forward leaves its input tensors as they are."""
+    batch = subject.batch(3)
+    before = {(m, key): value.clone() for m, tensors in batch.items() for key, value in tensors.items()}
+    subject.run(batch)
+    changed = [f"{m}.{key}" for (m, key), value in before.items() if not torch.equal(batch[m][key], value)]
+    require(not changed, f"changed: {few(changed)}")
+    return f"{len(before)} tensors"
+
+
+@law(consequence="segmentation and attention maps are mirrored or transposed")
+def grid_order(subject: BackboneSubject) -> str:
+    """Spatial tokens run row by row from the upper left: what changes in a quarter of the picture shows there."""
+    if "image" not in subject.backbone.modalities:
+        raise Inapplicable("it takes no images")
+    found = subject.run(subject.batch(1))
+    if found.grid is None:
+        raise Inapplicable("its tokens have no grid")
+    height, width = found.grid
+    if min(height, width) < 2:
+        raise Inapplicable(f"a grid of {height} x {width} has no quarters")
+    plain = subject.run(_image_batch(subject, None)).map()
+    centres = {}
+    for quarter in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        change = (subject.run(_image_batch(subject, quarter)).map() - plain).abs().sum((0, 1))  # (H, W)
+        total = float(change.sum()) or 1.0
+        down = float((change.sum(1) * torch.arange(height)).sum()) / total
+        centres[quarter] = (down, float((change.sum(0) * torch.arange(width)).sum()) / total)
+    # One against the other: a network may look harder at one side than at the other, wherever the change is.
+    lower = min(centres[1, side][0] - centres[0, side][0] for side in (0, 1))
+    right = min(centres[side, 1][1] - centres[side, 0][1] for side in (0, 1))
+    moved = f"a change moves {lower:.2g} rows down with the lower quarters and {right:.2g} columns right with the right"
+    require(lower > 0 and right > 0, moved)
+    return f"{moved}, on {height} x {width}"
+
+
+def _image_batch(subject: BackboneSubject, quarter: tuple[int, int] | None) -> Inputs:
+    image = lit(quarter or (0, 0))
+    if quarter is None:
+        image.paste((128, 128, 128), (0, 0, *image.size))
+    return subject.batch(1, {"image": [image]})
+
+
+@law(consequence="short texts have other features beside long ones, and models that pad on the left are ruined")
+def padding_side(subject: BackboneSubject) -> str:
+    """Padding on the other side changes no feature."""
+    return _padded(subject, lambda tensors, mask: {key: _other_side(value, mask) for key, value in tensors.items()})
+
+
+@law(consequence="features depend on the longest row of the batch, so on the batch size")
+def padding_length(subject: BackboneSubject) -> str:
+    """More padding changes no feature."""
+
+    def longer(tensors: dict[str, Tensor], mask: Tensor) -> dict[str, Tensor]:
+        limit = subject.spec.context_length
+        if limit is not None and mask.shape[1] + 3 > limit:
+            raise Inapplicable(f"a context of {limit} leaves no room for more padding")
+        return {key: _widened(value, mask) for key, value in tensors.items()}
+
+    return _padded(subject, longer)
+
+
+@law(consequence="what stands in the padding leaks into the features")
+def padding_content(subject: BackboneSubject) -> str:
+    """What stands in padded positions changes no feature."""
+
+    def other(tensors: dict[str, Tensor], mask: Tensor) -> dict[str, Tensor]:
+        changed = dict(tensors)
+        key = "ids" if "ids" in tensors else "samples"
+        if key not in tensors or tensors[key].shape != mask.shape:
+            raise Inapplicable("its inputs hold neither `ids` nor `samples` of the shape of their mask")
+        real = tensors[key][mask]
+        changed[key] = torch.where(mask, tensors[key], real[len(real) // 2])
+        return changed
+
+    return _padded(subject, other)
+
+
+def _padded(subject: BackboneSubject, change: Callable[[dict[str, Tensor], Tensor], dict[str, Tensor]]) -> str:
+    """Features before and after a change of the padding of each modality that has one."""
+    worst, changed = 0.0, []
+    batch = subject.batch()
+    for modality, tensors in batch.items():
+        mask = tensors.get("mask")
+        if mask is None or mask.ndim != 2 or mask.dtype != torch.bool or bool(mask.all()):
+            continue
+        other: dict[Modality, dict[str, Tensor]] = {m: dict(each) for m, each in batch.items()}
+        other[modality] = change(dict(tensors), mask)
+        worst = max(worst, _difference(subject.run(batch), subject.run(other)))
+        changed.append(modality)
+    if not changed:
+        raise Inapplicable("nothing it takes is padded")
+    require(worst <= CLOSE, f"differs by {worst:.2g} of the largest value")
+    return f"{' and '.join(changed)}: differs by {worst:.1g}"
+
+
+def _difference(one: Features, other: Features) -> float:
+    return max(distance(one.pooled, other.pooled), token_distance(one, other))
+
+
+def _other_side(value: Tensor, mask: Tensor) -> Tensor:
+    """Each row rotated so that its padding changes sides; tensors of other shapes as they are."""
+    if value.shape[:2] != mask.shape:
+        return value
+    left = bool((~mask[:, 0]).any())
+    gaps = (~mask).sum(1).tolist()
+    return torch.stack([row.roll(-gap if left else gap, 0) for row, gap in zip(value, gaps, strict=True)])
+
+
+def _widened(value: Tensor, mask: Tensor) -> Tensor:
+    """Three more columns of padding, on the side where it stands."""
+    if value.shape[:2] != mask.shape:
+        return value
+    left = bool((~mask[:, 0]).any())
+    row, column = (~mask).nonzero()[0].tolist()
+    more = value[row, column].expand(len(value), 3, *value.shape[2:])
+    return torch.cat([more, value] if left else [value, more], dim=1)
+
+
+@law(consequence="features in the cache are mistaken for those of another preprocessing")
+def processor_repeats(subject: BackboneSubject) -> str:
+    """A processor gives the same tensors for the same value, and has a key that stays."""
+    for modality in subject.backbone.modalities:
+        values = samples(modality, 3)
+        one, other = subject.finished(modality, values), subject.finished(modality, values)
+        differ = [key for key in one if not torch.equal(one[key], other[key])]
+        require(not differ, f"{modality}: the same value gave another {few(differ)}")
+        key, again = subject.processors[modality].key, subject.backbone.processor(modality).key
+        require(isinstance(key, str) and bool(key), f"{modality}: the key is {key!r}")
+        require(key == again, f"{modality}: two processors of one backbone have different keys")
+    return "tensors and keys repeat"
+
+
+@law(consequence="batches of like length hold rows of unlike length: time is lost to padding")
+def processor_length(subject: BackboneSubject) -> str:
+    """`length` of an example is the number of its real tokens, or 1 where all are alike."""
+    if "text" not in subject.backbone.modalities:
+        raise Inapplicable("it takes no texts")
+    processor = subject.processors["text"]
+    examples = [processor(value) for value in samples("text")]
+    said = [processor.length(example) for example in examples]
+    mask = processor.finish(processor.collate(examples)).get("mask")
+    if mask is None:
+        raise Inapplicable("its texts have no mask")
+    real = mask.sum(1).tolist()
+    require(said in (real, [1] * len(said)), f"lengths said {said}, real tokens {real}")
+    return f"{min(said)} to {max(said)} tokens"
+
+
+FEATURE_LAWS = (
+    shapes,
+    finite,
+    odd_inputs,
+    eval_deterministic,
+    batch_of_one,
+    row_order,
+    sees_input,
+    inputs_untouched,
+    grid_order,
+    padding_side,
+    padding_length,
+    padding_content,
+    processor_repeats,
+    processor_length,
+)
