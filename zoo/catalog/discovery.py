@@ -9,17 +9,23 @@ import os
 import time
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol
 
 from zoo.catalog.catalog import Catalog, Offer, manager_for, offer_of
-from zoo.catalog.guard import Surroundings, stdout_to_stderr, within
+from zoo.catalog.guard import Surroundings, TooSlowError, stdout_to_stderr, within
 from zoo.catalog.hooks import GROUP
 from zoo.catalog.spec import API_VERSION
+from zoo.catalog.versions import OLDEST_API, agreed, deprecation
 from zoo.errors import DuplicateNameError, PluginError, UsageError, close_matches
+
+if TYPE_CHECKING:
+    from zoo.catalog.slow import Memory
 
 TIME_LIMIT = 5.0
 """Seconds that one plugin may take to import and list."""
+SHORT_LIMIT = 0.5
+"""Seconds that one gets which hung not long ago: what was slow once, on a cold disk, loads in less the next time."""
 
 
 class EntryPoint(Protocol):
@@ -53,11 +59,16 @@ class PluginReport:
     error: str | None = None
     hooks: tuple[str, ...] = ()
     api_version: int | None = None
+    """The newest version of the contract that it and zoo know; None: it does not say."""
     seconds: float = 0.0
     backbones: int = 0
+    offers: Mapping[str, int] = field(default_factory=dict)
+    """How many backbones, heads, ... it has; those of which it has some."""
     location: str | None = None
     changed: tuple[str, ...] = ()
     """What it changed in the process when it was imported, such as environment variables."""
+    deprecated: str | None = None
+    """Why a later zoo will not load it."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +90,8 @@ class Discovery:
                 lines.append(f"{who} is left out: {report.error}")
             if report.changed:
                 lines.append(f"{who} changes {', '.join(report.changed)} when it is imported; ask its author to stop")
+            if report.deprecated:
+                lines.append(f"{who} {report.deprecated}")
         return tuple(lines)
 
 
@@ -87,9 +100,13 @@ class PluginWarning(UserWarning):
 
 
 @functools.cache
-def discovered() -> Discovery:
-    """The installed plugins, found once for this process; each that was left out is warned of."""
-    found = discover()
+def discovered(*, patient: bool = False) -> Discovery:
+    """The installed plugins, found once for this process; each that was left out is warned of.
+
+    Args:
+        patient: give those that hung before their whole time again.
+    """
+    found = discover(patient=patient)
     for line in found.warnings:
         warnings.warn(line, PluginWarning, stacklevel=2)
     return found
@@ -105,15 +122,20 @@ def discover(
     *,
     environ: Mapping[str, str] = os.environ,
     time_limit: float | None = None,
+    patient: bool = False,
+    api: tuple[int, int] = (OLDEST_API, API_VERSION),
 ) -> Discovery:
     """Load every entry point of group `zoo`, one at a time.
 
     Args:
         entry_points: the installed ones if None.
         environ: `ZOO_PLUGINS=a,b` loads only these ("" none), `ZOO_DISABLE=a,b` all but these.
-        time_limit: seconds for each.
+        time_limit: seconds for each; who says so gives that to all.
+        patient: give those that hung before their whole time again.
+        api: the oldest and the newest version of the contract that load.
     """
     limit = time_limit if time_limit is not None else _time_limit(environ)
+    patient = patient or time_limit is not None or "ZOO_PLUGIN_TIMEOUT" in environ
     builtin = importlib.import_module("zoo.catalog.builtin")
     catalog = Catalog.of({"zoo": builtin})
     reports: list[PluginReport] = []
@@ -128,9 +150,18 @@ def discover(
             reports.append(_failed(blank, f"the plugin name '{entry.name}' is taken by {owners[entry.name]}"))
         else:
             owners[entry.name] = f"{dist} {version}"
-            catalog, report = _added(catalog, entry, blank, owners, limit)
+            catalog, report = _added(catalog, entry, blank, owners, _Terms(limit, patient, api))
             reports.append(report)
     return Discovery(catalog, tuple(reports), _misspelt_settings(environ, [entry.name for entry in entries]))
+
+
+@dataclass(frozen=True)
+class _Terms:
+    """What every plugin is loaded under."""
+
+    limit: float
+    patient: bool
+    api: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -138,19 +169,20 @@ class _Loaded:
     plugin: Any
     manager: Any
     offer: Offer
+    api: int | None
 
 
 def _added(
-    catalog: Catalog, entry: EntryPoint, blank: PluginReport, owners: Mapping[str, str], limit: float
+    catalog: Catalog, entry: EntryPoint, blank: PluginReport, owners: Mapping[str, str], terms: _Terms
 ) -> tuple[Catalog, PluginReport]:
     """The catalogue with this plugin, or as it was; and how the plugin fared."""
     started = time.perf_counter()
     before = Surroundings()
     try:
         with stdout_to_stderr():
-            loaded = within(limit, lambda: _load(entry), f"zoo plugin {entry.name}")
+            loaded = _in_time(entry, blank, terms)
         catalog = catalog.plus(entry.name, loaded.manager, loaded.offer)
-        report = _report(blank, loaded, time.perf_counter() - started)
+        report = _report(blank, loaded, time.perf_counter() - started, terms.api[1])
     except PluginError as error:
         why = error.what
         if isinstance(error, DuplicateNameError) and error.owner in owners:
@@ -161,12 +193,44 @@ def _added(
     return catalog, replace(report, changed=changed)
 
 
-def _load(entry: EntryPoint) -> _Loaded:
+def _in_time(entry: EntryPoint, blank: PluginReport, terms: _Terms) -> _Loaded:
+    """One that hung not long ago gets a fraction of its time, so that not every command waits for it again.
+
+    Raises:
+        PluginError: whatever went wrong.
+    """
+    identity = (f"{blank.distribution} {blank.version}", entry.value)
+    started = time.perf_counter()
+    try:
+        loaded = within(
+            terms.limit,
+            lambda: _load(entry, terms.api),
+            f"zoo plugin {entry.name}",
+            short=SHORT_LIMIT,
+            hangs=(lambda: False) if terms.patient else lambda: _memory(*identity).hung_before(),
+        )
+    except TooSlowError as error:
+        if time.perf_counter() - started < terms.limit:
+            again = f"{error.what}, and hung before; `zoo plugins` gives it {terms.limit:g} s again"
+            raise PluginError(again) from error
+        if terms.limit >= TIME_LIMIT:
+            _memory(*identity).remember()
+        raise
+    if terms.patient and time.perf_counter() - started > SHORT_LIMIT:
+        _memory(*identity).forget()
+    return loaded
+
+
+def _memory(who: str, value: str) -> Memory:
+    from zoo.catalog.slow import Memory  # only needed where a plugin is slow
+
+    return Memory(who, value)
+
+
+def _load(entry: EntryPoint, api: tuple[int, int]) -> _Loaded:
     plugin = entry.load()
-    api = getattr(plugin, "zoo_api", API_VERSION)
-    if api != API_VERSION:
-        newer = "upgrade zoo" if isinstance(api, int) and api > API_VERSION else "upgrade the plugin"
-        raise PluginError(f"it was built for plugin API {api}, this zoo has {API_VERSION}; {newer}")
+    declared = getattr(plugin, "zoo_api", None)
+    version = None if declared is None else agreed(declared, oldest=api[0], newest=api[1])
     attributes = getattr(plugin, "__dict__", None)
     if attributes is None:
         raise PluginError(f"its entry point names {plugin!r:.40}, {_a(plugin)}, and not a module or object with hooks")
@@ -178,7 +242,7 @@ def _load(entry: EntryPoint) -> _Loaded:
     if misspelt:
         raise PluginError(f"it has hooks that zoo does not know: {', '.join(misspelt)}")
     manager = manager_for(entry.name, plugin)
-    return _Loaded(plugin, manager, offer_of(entry.name, manager))
+    return _Loaded(plugin, manager, offer_of(entry.name, manager), version)
 
 
 def _a(value: object) -> str:
@@ -284,16 +348,19 @@ def _failed(blank: PluginReport, error: str, seconds: float = 0.0) -> PluginRepo
     return PluginReport(blank.name, blank.distribution, blank.version, "failed", error=line, seconds=seconds)
 
 
-def _report(blank: PluginReport, loaded: _Loaded, seconds: float) -> PluginReport:
+def _report(blank: PluginReport, loaded: _Loaded, seconds: float, newest: int) -> PluginReport:
     callers = loaded.manager.get_hookcallers(loaded.plugin) or []
+    offers = {kind: len(specs) for kind, specs in vars(loaded.offer).items() if specs}
     return PluginReport(
         blank.name,
         blank.distribution,
         blank.version,
         "loaded",
         hooks=tuple(sorted(caller.name for caller in callers)),
-        api_version=getattr(loaded.plugin, "zoo_api", None),
+        api_version=loaded.api,
         seconds=seconds,
         backbones=len(loaded.offer.backbones),
+        offers=offers,
         location=getattr(loaded.plugin, "__file__", None),
+        deprecated=deprecation(loaded.api, newest=newest),
     )

@@ -15,12 +15,23 @@ from zoo.errors import PluginError, ZooError
 T = TypeVar("T")
 
 
-def within(seconds: float, call: Callable[[], T], name: str) -> T:
+class TooSlowError(PluginError):
+    """Foreign code that did not come back in time."""
+
+
+def within(seconds: float, call: Callable[[], T], name: str, *, short: float = 0.0, hangs: Callable[[], bool]) -> T:
     """What `call` returns, run in a thread of its own.
 
+    Args:
+        seconds: that it may take.
+        call: foreign code.
+        name: of the thread.
+        short: seconds after which `hangs` is asked.
+        hangs: whether waiting longer than that is known to be in vain.
+
     Raises:
-        PluginError: whatever it raised, sys.exit included, or that it did not come back in time; it is then ended
-            where it next runs a line of Python.
+        TooSlowError: it did not come back in time; it is then ended where it next runs a line of Python.
+        PluginError: whatever it raised, sys.exit included.
     """
     results: list[T] = []
     errors: list[BaseException] = []
@@ -33,7 +44,10 @@ def within(seconds: float, call: Callable[[], T], name: str) -> T:
 
     thread = threading.Thread(target=run, name=name, daemon=True)
     thread.start()
-    thread.join(seconds)
+    thread.join(min(short, seconds))
+    given_up = thread.is_alive() and hangs()
+    if not given_up:
+        thread.join(max(seconds - short, 0.0))
     if results:
         return results[0]
     if not errors:
@@ -41,7 +55,7 @@ def within(seconds: float, call: Callable[[], T], name: str) -> T:
 
         # Left alone it would go on to import, print and change things behind the program's back.
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(SystemExit))
-        raise PluginError(f"it did not load within {seconds:g} s")
+        raise TooSlowError(f"it did not load within {min(short, seconds) if given_up else seconds:g} s")
     raise as_plugin_error(errors[0])
 
 
