@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from zoo import Backbone, LoadRequest
-from zoo_transformers import text, vision
+from zoo_transformers import idefics, idefics_spec, text, vision
 from zoo_transformers.opening import model_folder
 
 
 def build(request: LoadRequest) -> Backbone:
-    """A backbone of text or image, whichever the configuration turns out to be."""
+    """A backbone of text, image or both, whichever the configuration turns out to be."""
     folder = model_folder(request)
+    if folder.facts.family == idefics_spec.FAMILY:
+        return idefics.build(request)
     return vision.build(request) if folder.facts.modality == "image" else text.build(request)

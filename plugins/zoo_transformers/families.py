@@ -97,7 +97,7 @@ VISION = frozenset(
 
 PAIRED = frozenset(
     {"align", "altclip", "blip", "blip-2", "chinese_clip", "clip", "clipseg", "flava", "groupvit", "siglip", "siglip2"}
-    | {"idefics", "idefics2", "llava", "owlvit", "owlv2", "paligemma", "qwen2_vl", "vilt", "vision-encoder-decoder"}
+    | {"idefics2", "idefics3", "llava", "owlvit", "owlv2", "paligemma", "qwen2_vl", "vilt", "vision-encoder-decoder"}
     | {"vision-text-dual-encoder", "visual_bert", "x_clip"}
 )
 """Models of image and text together, which this plugin does not serve."""

@@ -58,10 +58,10 @@ class IdeficsBackbone(Backbone):
     def __init__(self, request: LoadRequest, folder: ModelFolder, model: nn.Module) -> None:
         super().__init__()
         self.modalities: tuple[Modality, ...] = tuple(each for each in MODALITIES if each in request.towers)
-        self.model: Any = _fitted(model, self.modalities)
+        self.model: Any = fitted(model, self.modalities)
         self.model.requires_grad_(True)  # Its constructor freezes text and vision unless the configuration says not to.
         self.folder = folder
-        self.config = self.model.config
+        self.config: Any = cast("Any", model).config
         self.dim = int(self.config.hidden_size)
         self.pooling: Pooling = "native"
         preprocess = _preprocess(request, folder)
@@ -185,7 +185,7 @@ class IdeficsBackbone(Backbone):
 
     def _nothing(self, rows: int) -> Tensor:
         """(B, 1, 1, D') latents that no token sees."""
-        like = self.model.norm.weight
+        like: Tensor = self.model.norm.weight
         return like.new_zeros(rows, 1, 1, int(self.config.vision_config.embed_dim))
 
     def _prompts(self, preprocess: TextPreprocess) -> PromptProcessor:
@@ -196,8 +196,9 @@ class IdeficsBackbone(Backbone):
     def _check_size(self, preprocess: ImagePreprocess) -> None:
         side = self.config.vision_config.image_size
         if preprocess.size != (side, side):
+            given = " x ".join(map(str, preprocess.size))
             raise UsageError(
-                f"preprocessor_config.json gives images of {' x '.join(map(str, preprocess.size))}, config.json of {side}",
+                f"preprocessor_config.json gives images of {given}, config.json of {side}",
                 help="config.json and preprocessor_config.json have to belong together",
             )
 
@@ -209,7 +210,7 @@ class _Unseeing(nn.Module):
         return torch.zeros_like(hidden_states), None
 
 
-def _fitted(model: Any, modalities: tuple[Modality, ...]) -> nn.Module:
+def fitted(model: Any, modalities: tuple[Modality, ...]) -> nn.Module:
     """The model without what these modalities never use, whose parameters would get no gradient."""
     if "image" in modalities:
         model.vision_model.post_layernorm = nn.Identity()  # It serves a pooled output that nothing reads.
@@ -231,7 +232,7 @@ def _preprocess(request: LoadRequest, folder: ModelFolder) -> dict[Modality, Any
     if request.assets is not None and len(known) == len(MODALITIES):
         return dict(known)
     told = folder_spec(folder, request.spec.architecture, (), "folder").preprocess
-    name = known["text"].tokenizer if isinstance(known.get("text"), TextPreprocess) else request.spec.architecture
-    text = told["text"]
+    text, named = told["text"], known.get("text")
     assert isinstance(text, TextPreprocess)
+    name = named.tokenizer if isinstance(named, TextPreprocess) else request.spec.architecture
     return {"image": told["image"], "text": replace(text, tokenizer=name)}

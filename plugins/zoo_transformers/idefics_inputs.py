@@ -119,7 +119,7 @@ def markers(text: str) -> int:
 
 
 def prompt_of(text: str) -> str:
-    """The text with each marker as Idefics wants it; spaces at its ends and around images go, as in its own processor."""
+    """The text with its markers as Idefics wants them; spaces around images and at the ends go, as in its processor."""
     first, *rest = [part.strip(" ") for part in text.replace(FAKE, "").split(MARKER)]
     prompt = first
     for index, part in enumerate(rest):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo import BackboneSpec, ImagePreprocess, Modality, TextPreprocess, WeightsSpec
+from zoo_transformers import idefics_spec
 from zoo_transformers.images import DEFAULTS
 
 DATA = Path(__file__).parent / "listed.json"
@@ -25,15 +26,18 @@ def listed() -> tuple[BackboneSpec, ...]:
 
 @functools.cache
 def aliases() -> Mapping[str, BackboneSpec]:
-    """Well-known ids without their owner, in lower case; the first in the list where two owners use one name."""
+    """Well-known ids with and without their owner, in lower case; the first listed where two owners use one name."""
     found: dict[str, BackboneSpec] = {}
     by_name = {spec.architecture: spec for spec in listed()}
     for spec in listed():
         found.setdefault(spec.architecture.rpartition("/")[2].casefold(), spec)
+        found[spec.architecture.casefold()] = spec
     return {**found, **{short: by_name[name] for short, name in _SHORT.items()}}
 
 
 def _spec(row: Mapping[str, Any]) -> BackboneSpec:
+    if row["family"] == idefics_spec.FAMILY:
+        return idefics_spec.listed_spec(row)
     repo = str(row["id"])
     modality: Modality = row["modality"]
     preprocess: dict[Modality, ImagePreprocess | TextPreprocess] = (

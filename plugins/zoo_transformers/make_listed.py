@@ -11,8 +11,10 @@ from typing import Any
 
 import torch
 
+from zoo_transformers import idefics_spec
 from zoo_transformers.families import facts_of, native
 from zoo_transformers.folder import DEFAULT_LENGTH
+from zoo_transformers.idefics import fitted
 from zoo_transformers.known import ENTRIES, Entry
 from zoo_transformers.listed import DATA
 from zoo_transformers.opening import bare_model_class, encoder_of, quiet
@@ -31,6 +33,8 @@ def row_of(entry: Entry) -> dict[str, Any]:
     """One line of `listed.json`."""
     config = _config(entry)
     values: Mapping[str, Any] = {**config.to_dict(), "model_type": entry.family}
+    if entry.family == idefics_spec.FAMILY:
+        return _joint(entry, config)
     facts = facts_of(values)
     with quiet(), torch.device("meta"):
         model = encoder_of(bare_model_class(config)(config))
@@ -58,6 +62,19 @@ def row_of(entry: Entry) -> dict[str, Any]:
         "licence": entry.licence,
         "trained_on": entry.trained_on,
         "paper": entry.paper,
+    }
+
+
+def _joint(entry: Entry, config: Any) -> dict[str, Any]:
+    with quiet(), torch.device("meta"):
+        model = fitted(bare_model_class(config)(config), idefics_spec.MODALITIES)
+    return {
+        "id": entry.id,
+        "family": entry.family,
+        "params": sum(p.numel() for p in model.parameters()),
+        "config": entry.config,
+        "licence": entry.licence,
+        "trained_on": entry.trained_on,
     }
 
 

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from zoo import BackboneSpec, ImagePreprocess, Modality, TextPreprocess, UsageError, WeightsSpec
+from zoo_transformers import idefics_spec
 from zoo_transformers.families import AUDIO, PAIRED
 from zoo_transformers.folder import ModelFolder, open_folder
 from zoo_transformers.images import image_preprocess
@@ -54,11 +55,12 @@ def hub_spec(repo: str) -> BackboneSpec:
     if cached is not None and (folder := open_folder(cached)) is not None:
         return _described(folder, repo, weights)
     modality: Modality = "image" if _SEES.search(repo.casefold()) else "text"
+    joint = _JOINT.search(repo.casefold()) is not None
     return BackboneSpec(
         source="transformers",
         architecture=repo,
         factory=ANY_FACTORY,
-        modalities=(modality,),
+        modalities=idefics_spec.MODALITIES if joint else (modality,),
         family="unknown",
         weights=weights,
         options={"repo": repo},
@@ -83,6 +85,7 @@ _SEES = re.compile(
     r"vit\b|vit-|deit|beit-|swin|dino|convnext|resnet|regnet|mobilenet|mobilevit|levit|efficientnet|poolformer|hiera"
 )
 """Names of repositories that are not cached: the modality is a guess until they are loaded."""
+_JOINT = re.compile(r"idefics-")
 
 
 def _may_be_hub(name: str) -> bool:
@@ -92,6 +95,9 @@ def _may_be_hub(name: str) -> bool:
 
 def _described(folder: ModelFolder, architecture: str, weights: tuple[WeightsSpec, ...]) -> BackboneSpec:
     facts = folder.facts
+    key = "repo" if weights and weights[0].origin.startswith("hub:") else "folder"
+    if facts.family == idefics_spec.FAMILY:
+        return idefics_spec.folder_spec(folder, architecture, weights, key)
     if facts.family in PAIRED | AUDIO:
         raise UsageError(
             f"{architecture} is a {facts.family} model, which takes "
@@ -104,7 +110,6 @@ def _described(folder: ModelFolder, architecture: str, weights: tuple[WeightsSpe
     else:
         preprocess = {"text": folder.text_preprocess(architecture)}
     pooler = folder.keeps_pooler() if facts.modality == "text" else False
-    key = "repo" if weights and weights[0].origin.startswith("hub:") else "folder"
     return BackboneSpec(
         source="transformers",
         architecture=architecture,
