@@ -24,6 +24,9 @@ _NO_IMAGES: Mapping[str, Any] = {"layers": 1, "width": 64, "patch_size": 1, "ima
 _NO_TEXTS: Mapping[str, Any] = {"layers": 1, "width": 1, "heads": 1, "vocab_size": 1, "context_length": 1}
 """The smallest towers there are, in place of one that nobody asked for."""
 
+_TOKENIZER_FILES = ("*.json", "*.txt", "*.model")
+_VOCABULARIES = ("tokenizer.json", "vocab.*", "*.model")
+
 _RENAMED_TEXT = ("text_projection", "positional_embedding", "token_embedding", "transformer", "ln_final")
 """Where the text tower lies bare in the model, as in OpenAI's; elsewhere it is called `text`."""
 
@@ -117,7 +120,11 @@ def with_text_model(config: ModelConfig, *, offline: bool) -> ModelConfig:
 
 
 def tokenizer_folder(config: ModelConfig, *, offline: bool) -> Path | None:
-    """Where the files of a tokenizer of transformers lie; None for the one inside open_clip."""
+    """Where the files of a tokenizer of transformers lie; None for the one inside open_clip.
+
+    Raises:
+        WeightsError: not cached, and the hub is not to be reached.
+    """
     name = config.text.get("hf_tokenizer_name")
     if not name:
         return None
@@ -126,14 +133,21 @@ def tokenizer_folder(config: ModelConfig, *, offline: bool) -> Path | None:
     local = _beside(config, TOKENIZER, str(name))
     if local is not None:
         return local
-    patterns = ("*.json", "*.txt", "*.model")
-    needed = ("tokenizer.json", "vocab.*", "*.model")
-    return zoo.hub_folder(str(name), patterns=patterns, needed=needed, offline=offline)
+    try:
+        return zoo.hub_folder(str(name), patterns=_TOKENIZER_FILES, needed=_VOCABULARIES, offline=offline)
+    except WeightsError as error:
+        wanted = " ".join(f"--include '{pattern}'" for pattern in _TOKENIZER_FILES)
+        raise WeightsError(
+            f"texts need a tokenizer that comes from the hub, and {error.what}",
+            details=error.details,
+            help=f"on a connected machine run  hf download {name} {wanted}  and copy the cache, set HF_ENDPOINT for a "
+            "mirror, or load the image tower alone (:image), which needs no tokenizer",
+        ) from error
 
 
 def tokenizer_files(folder: Path) -> list[Path]:
     """The files that a tokenizer is read from; none if the folder has no vocabulary."""
-    vocabulary = {path for pattern in ("tokenizer.json", "vocab.*", "*.model") for path in folder.glob(pattern)}
+    vocabulary = {path for pattern in _VOCABULARIES for path in folder.glob(pattern)}
     if not vocabulary:
         return []
     more = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "merges.txt", "config.json")

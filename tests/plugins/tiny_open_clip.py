@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import open_clip
+import timm
 import torch
 from safetensors.torch import save_file
+from timm.models import register_model
 from tiny_transformers import WORDS, write_tokenizer
 
 _VIT: dict[str, Any] = {"image_size": 32, "layers": 2, "width": 48, "head_width": 24, "patch_size": 8}
@@ -18,7 +20,7 @@ _WORDS: dict[str, Any] = {**_TEXT, "vocab_size": 64, "hf_tokenizer_name": "words
 _SIGLIP: dict[str, Any] = {**_WORDS, "no_causal_mask": True, "proj_bias": True, "pool_type": "last"}
 _OTHER: dict[str, Any] = {"embed_dim": 24, "vision_cfg": _VIT, "text_cfg": _TEXT}
 
-TINY: Mapping[str, Mapping[str, Any]] = {
+TINY: dict[str, Mapping[str, Any]] = {
     "clip": _OTHER,
     "clip with quick gelu": {**_OTHER, "quick_gelu": True},
     "clip with a resnet": {**_OTHER, "vision_cfg": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 8}},
@@ -76,6 +78,43 @@ TINY: Mapping[str, Mapping[str, Any]] = {
 }  # fmt: skip
 """`model_cfg` by what is peculiar about it."""
 
+_EVA: dict[str, Any] = {**_OTHER, "custom_text": True}
+KIN: dict[str, Mapping[str, Any]] = {
+    "siglip2": {
+        **TINY["siglip"],
+        "text_cfg": {**TINY["siglip"]["text_cfg"], "act_kwargs": {"approximate": "tanh"}},
+    },
+    "eva01": {
+        **_EVA,
+        "vision_cfg": {"image_size": 28, "timm_model_name": "zoo_eva01", "timm_pool": "token", "timm_proj": None},
+    },
+    "eva02": {
+        **_EVA,
+        "vision_cfg": {"image_size": 32, "timm_model_name": "zoo_eva02", "timm_pool": "token", "timm_proj": None},
+    },
+}
+"""More, which `test_open_clip_families.py` looks at: as published, but for their sizes."""
+
+
+@register_model  # type: ignore[untyped-decorator]
+def zoo_eva01(pretrained: bool = False, **given: Any) -> Any:
+    """EVA of timm, small: its published ones begin at 5 million parameters."""
+    size = {"img_size": 28, "embed_dim": 48, "depth": 2, "num_heads": 2}
+    return timm.create_model("eva_giant_patch14_224", **size, **_of_towers(given))
+
+
+@register_model  # type: ignore[untyped-decorator]
+def zoo_eva02(pretrained: bool = False, **given: Any) -> Any:
+    """The network of EVA02-B-16, small: rotary positions, SwiGLU and a norm inside its attention."""
+    size = {"img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 2, "num_heads": 2, "ref_feat_shape": (4, 4)}
+    return timm.create_model("eva02_base_patch16_clip_224", **size, **_of_towers(given))
+
+
+def _of_towers(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What open_clip asks of a timm network, without what timm itself adds."""
+    return {key: value for key, value in given.items() if not key.startswith(("pretrained", "cache"))}
+
+
 _SMALL = {"vocab_size": 64, "pad_token_id": 0}
 _BERT = {**_SMALL, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 19}
 _FOREIGN: Mapping[str, Mapping[str, Any]] = {
@@ -95,7 +134,7 @@ SENTENCES = ("the cat sat on the mat", "a dog", " ".join(WORDS[:30]), "who knows
 def write_folder(folder: Path, kind: str, *, preprocess: Mapping[str, Any] | None = None) -> Any:
     """The model of open_clip whose weights, configuration and tokenizer now lie in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    config = json.loads(json.dumps(TINY[kind]))
+    config = json.loads(json.dumps((TINY | KIN)[kind]))
     foreign = config["text_cfg"].get("hf_model_name")
     if foreign:
         config["text_cfg"]["hf_model_name"] = str(write_text_model(folder / "language", foreign))

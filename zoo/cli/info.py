@@ -84,7 +84,7 @@ def _show(card: dict[str, Any]) -> None:
         ("plugin", f"{card['plugin']} ({card['distribution']})" if card["plugin"] else "resolved by name"),
     ]
     for modality, value in card["preprocess"].items():
-        said = [f"{name} {_plain(each)}" for name, each in value.items() if each is not None]
+        said = [f"{name} {_plain(each)}" for name, each in value.items() if each not in (None, "")]
         lines.append((f"{modality} in", ", ".join(said)))
     for title, text in lines:
         if text:
@@ -99,7 +99,7 @@ def _others(card: dict[str, Any]) -> str:
 
 def _plain(value: Any) -> str:
     if not isinstance(value, list | tuple):
-        return str(value)
+        return f"'{value}'" if isinstance(value, str) and value != value.strip() else str(value)
     return (" x " if all(isinstance(each, int) for each in value) else "/").join(f"{each:.3g}" for each in value)
 
 
