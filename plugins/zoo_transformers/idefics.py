@@ -219,7 +219,7 @@ def fitted(model: Any, modalities: tuple[Modality, ...]) -> nn.Module:
     if model.config.use_resampler:
         del model.perceiver_resampler
     for layer in model.gated_cross_attn_layers:
-        layer.cross_attn = _Unseeing()
+        layer.cross_attn, layer.input_layernorm = _Unseeing(), nn.Identity()
         alpha = layer.alpha_cross_attn.detach().clone()
         del layer.alpha_cross_attn
         layer.register_buffer("alpha_cross_attn", alpha)

@@ -11,7 +11,7 @@ from typing import Any, Protocol, Self
 from torch import Tensor, nn
 
 from zoo.catalog.spec import BackboneSpec, Modality, WeightsSpec
-from zoo.errors import PluginError, UnknownNameError
+from zoo.errors import DataError, PluginError, UnknownNameError
 from zoo.models.features import Features
 
 Inputs = Mapping[Modality, Mapping[str, Tensor]]
@@ -97,6 +97,24 @@ class Backbone(nn.Module, ABC):
     @abstractmethod
     def processor(self, modality: Modality) -> Processor:
         """Raw values of `modality` to tensors."""
+
+    def check_row(self, row: Mapping[Modality, Any]) -> None:
+        """Refuse values that do not go together in one row, before anything is computed.
+
+        Most backbones take one image a row; one that takes several says here which rows it takes.
+
+        Args:
+            row: a value for each modality; of several images a tuple.
+
+        Raises:
+            DataError: what is wrong with them, without the row's name.
+        """
+        image = row.get("image")
+        if isinstance(image, tuple) and len(image) != 1:
+            raise DataError(
+                f"{len(image)} images, and {self.name or type(self).__name__} takes one a row",
+                help="give one image a row, or choose a backbone that takes several, as Idefics does",
+            )
 
     def save_assets(self, folder: Path) -> None:
         """Write what rebuilding needs besides the weights (configuration, tokenizer), if anything.

@@ -68,6 +68,10 @@ class Fused(Backbone):
         }
         return _Side(serving)
 
+    def check_row(self, row: Mapping[Modality, Any]) -> None:
+        for part in self._each():
+            part.check_row({modality: value for modality, value in row.items() if modality in part.modalities})
+
     def save_assets(self, folder: Path) -> None:
         for index, part in enumerate(self._each()):
             part.save_assets(folder / str(index))
@@ -151,6 +155,10 @@ class Paired(Backbone):
     def processor(self, modality: Modality) -> Processor:
         inner = self.single.processor(modality)
         return _Pair(inner) if modality == "text" else inner
+
+    def check_row(self, row: Mapping[Modality, Any]) -> None:
+        for side in (0, 1):
+            self.single.check_row({**row, "text": row["text"][side]})
 
     def save_assets(self, folder: Path) -> None:
         self.single.save_assets(folder)

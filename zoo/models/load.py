@@ -12,7 +12,8 @@ from zoo.catalog.discovery import default_catalog
 from zoo.catalog.factories import import_factory
 from zoo.catalog.names import Selection
 from zoo.catalog.spec import BackboneSpec, LoadRequest, Modality
-from zoo.errors import PluginError, UsageError
+from zoo.data.types import Examples
+from zoo.errors import DataError, PluginError, UsageError
 from zoo.models.backbone import Backbone
 from zoo.models.fusion import fuse
 
@@ -104,3 +105,22 @@ def check_serves(backbone: Backbone, modalities: tuple[Modality, ...]) -> None:
             help=f"name the {missing[0]} column with --{missing[0]}-col, or choose with `zoo list --modality "
             f"{modalities[0]}`",
         )
+
+
+def check_rows(backbone: Backbone, examples: Examples) -> None:
+    """Say which rows hold values that this backbone does not take together.
+
+    Raises:
+        DataError: names the rows, ten at most.
+    """
+    found: list[str] = []
+    mend: str | None = None
+    for index, name in enumerate(examples.names):
+        try:
+            backbone.check_row({modality: column[index] for modality, column in examples.inputs.items()})
+        except DataError as error:
+            found.append(f"{name}: {error.what}")
+            mend = mend or error.help
+    if found:
+        rows = "1 row does" if len(found) == 1 else f"{len(found)} rows do"
+        raise DataError(f"{rows} not suit {backbone.name}", details=found[:10], help=mend)
