@@ -48,6 +48,7 @@ _EXPORTS = {
     "ImageRef": "zoo.data.types",
     "AudioRef": "zoo.data.types",
     "Audio": "zoo.data.audio",
+    "AudioProcessor": "zoo.data.waveforms",
     "ReadOptions": "zoo.data.types",
     "Table": "zoo.data.types",
     "read_dataset": "zoo.data.reading",
@@ -143,6 +144,7 @@ if TYPE_CHECKING:
     from zoo.data.types import ReadOptions as ReadOptions
     from zoo.data.types import Table as Table
     from zoo.data.types import Task as Task
+    from zoo.data.waveforms import AudioProcessor as AudioProcessor
     from zoo.errors import DataError as DataError
     from zoo.errors import DivergedError as DivergedError
     from zoo.errors import DuplicateNameError as DuplicateNameError

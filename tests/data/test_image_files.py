@@ -22,7 +22,7 @@ from zoo.data.decode import decode
 from zoo.data.transforms import ImageProcessor
 from zoo.data.types import ReadOptions
 from zoo.errors import DataError
-from zoo.verbs.check import check, without_bad_images
+from zoo.verbs.check import check, without_bad_files
 
 BROKEN = {
     "truncated.jpg": encoded(picture(7, (200, 200)), "JPEG")[:900],
@@ -76,9 +76,9 @@ def test_more_than_one_percent_of_bad_files_stops_even_with_skip_bad_unless_that
     (root / "cat" / "bad.png").write_bytes(b"")
     data = read(root)
     with pytest.raises(DataError, match=r"1 of 19 images cannot be read") as caught:
-        without_bad_images(data, ReadOptions(skip_bad=True))
+        without_bad_files(data, ReadOptions(skip_bad=True))
     assert "1% of the images at most; --bad-limit raises that" in str(caught.value.help)
-    kept = without_bad_images(data, ReadOptions(skip_bad=True, bad_limit=0.1))
+    kept = without_bad_files(data, ReadOptions(skip_bad=True, bad_limit=0.1))
     assert sum(map(len, kept.splits.values())) == 18
 
 

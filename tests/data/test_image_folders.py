@@ -51,7 +51,7 @@ def test_an_empty_class_folder_is_named(tmp_path: Path, zoo_command: Callable[..
     assert done.code == 3
     problem = json.loads(done.out)["problems"][0]
     assert problem["message"] == f"the class folder {root}/newt is empty"
-    assert problem["help"] == "remove it, or put its images there"
+    assert problem["help"] == "remove it, or put its files there"
     assert refused(root, "newt is empty")
 
 
@@ -72,7 +72,7 @@ def test_images_beside_the_class_folders_are_not_read_and_that_is_said(tmp_path:
     picture(77).save(root / "train" / "loose.png")
     notes = read(root).notes
     assert "not read, beside the splits: extra/" in notes
-    assert any("1 images of" in note and "are not read, such as loose.png" in note for note in notes)
+    assert any("1 files of" in note and "are not read, such as loose.png" in note for note in notes)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every folder")

@@ -113,7 +113,7 @@ def test_only_the_modalities_that_are_wanted_are_read() -> None:
 def test_a_folder_without_classes_and_a_name_nobody_has_are_refused(tmp_path: Path) -> None:
     picture(1).save(tmp_path / "a.png")
     error = refused(tmp_path, "holds no class folders")
-    assert error.help == "lay images out as CLASS/FILE, or give a table with an image column"
+    assert error.help == "lay files out as CLASS/FILE, or give a table with an image column"
     with pytest.raises(UnknownNameError, match=r"No data set is named 'sklearn:digit'\. Did you mean sklearn:digits"):
         read(Path("sklearn:digit"))
 

@@ -17,7 +17,7 @@ SOURCE_ORDER = ("starter", "torchvision", "timm", "open_clip", "transformers")
 _PREFIXES = (re.compile(r"[\w-]+/(.+)"), re.compile(r"(?:[\w-]+/)?[\w-]+:(.+)"))
 """Before a path: a source, or a kind of folder."""
 
-_TOWERS: Mapping[str, Modality] = {"image": "image", "text": "text"}
+_TOWERS: Mapping[str, Modality] = {"image": "image", "text": "text", "audio": "audio"}
 
 
 @dataclass(frozen=True)

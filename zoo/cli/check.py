@@ -21,14 +21,16 @@ def check(
     data: Annotated[str, typer.Argument(help="A folder, a table, or a name such as sklearn:digits.")],
     image_col: Annotated[str | None, typer.Option(help="Column of images.")] = None,
     text_col: Annotated[str | None, typer.Option(help="Column of texts; a,b for pairs.")] = None,
+    audio_col: Annotated[str | None, typer.Option(help="Column of recordings.")] = None,
     label_col: Annotated[str | None, typer.Option(help="Column of labels.")] = None,
     task: Annotated[str | None, typer.Option(help="binary, multiclass, multilabel or regression.")] = None,
     encoding: Annotated[str, typer.Option(help="Of text files.")] = "utf-8",
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Unreadable images are a warning.")] = False,
-    bad_limit: Annotated[float, typer.Option(help="Share of images that --skip-bad passes over.")] = 0.01,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Unreadable files are a warning.")] = False,
+    bad_limit: Annotated[float, typer.Option(help="Share of files that --skip-bad passes over.")] = 0.01,
     drop_empty: Annotated[bool, typer.Option("--drop-empty", help="Empty rows are a warning.")] = False,
     allow_leak: Annotated[bool, typer.Option("--allow-leak", help="Rows in two splits are a warning.")] = False,
     max_pixels: Annotated[int, typer.Option(help="Of an image; more are refused.")] = 100_000_000,
+    max_seconds: Annotated[float, typer.Option(help="Of a recording; longer ones are refused.")] = 3600,
     json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Parse, call the verb, render."""
@@ -38,6 +40,7 @@ def check(
     given: dict[str, Any] = {
         "image": image_col, "task": task, "encoding": encoding, "skip_bad": skip_bad, "bad_limit": bad_limit,
         "drop_empty": drop_empty, "allow_leak": allow_leak, "max_pixels": max_pixels,
+        "audio": audio_col, "max_seconds": max_seconds,
     }  # fmt: skip
     read = ReadOptions(**given, text=_names(text_col), label=_names(label_col))
     with console.counting("checking") as progress:

@@ -35,6 +35,7 @@ def extract(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
     image_col: Annotated[str | None, typer.Option(help="Column of images.")] = None,
     text_col: Annotated[str | None, typer.Option(help="Column of texts.")] = None,
+    audio_col: Annotated[str | None, typer.Option(help="Column of recordings.")] = None,
     label_col: Annotated[str | None, typer.Option(help="Column of labels.")] = None,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Compute anew and keep nothing.")] = False,
     offline: Annotated[bool, typer.Option("--offline", help="Never touch the network.")] = False,
@@ -52,6 +53,7 @@ def extract(
     read = ReadOptions(
         image=image_col,
         text=None if text_col is None else tuple(text_col.split(",")),
+        audio=audio_col,
         label=None if label_col is None else tuple(label_col.split(",")),
     )
     with console.counting("extracting") as progress:

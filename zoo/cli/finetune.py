@@ -62,6 +62,7 @@ def finetune(
     save_every: Annotated[int | None, _fine("Steps between checkpoints; one an epoch if not given.")] = None,
     image_col: Annotated[str | None, _data("Column of images.")] = None,
     text_col: Annotated[str | None, _data("Column of texts; a,b for pairs.")] = None,
+    audio_col: Annotated[str | None, _data("Column of recordings.")] = None,
     label_col: Annotated[str | None, _data("Column of labels; a,b for several.")] = None,
     task: Annotated[str | None, _data("binary, multiclass, multilabel or regression.")] = None,
     shots: Annotated[int | None, _data("Keep K training rows a class.")] = None,
@@ -69,8 +70,9 @@ def finetune(
     val: Annotated[float | None, _data("Share held out where the data have no split.")] = None,
     encoding: Annotated[str | None, _data("Of text files.")] = None,
     skip_bad: Annotated[bool, _data("Drop unreadable rows.", "--skip-bad")] = False,
-    bad_limit: Annotated[float | None, _data("Share of images that --skip-bad passes over.")] = None,
+    bad_limit: Annotated[float | None, _data("Share of files that --skip-bad passes over.")] = None,
     max_pixels: Annotated[int | None, _data("Of an image; more are refused.")] = None,
+    max_seconds: Annotated[float | None, _data("Of a recording; longer ones are refused.")] = None,
     drop_empty: Annotated[bool, _data("Drop empty rows.", "--drop-empty")] = False,
     allow_leak: Annotated[bool, _data("Keep rows that are in two splits.", "--allow-leak")] = False,
     baseline: Annotated[str | None, _fine("Probe random weights beside it: auto, random or none.")] = None,
@@ -95,7 +97,7 @@ def finetune(
     )  # fmt: skip
     read = _given(
         image=image_col, text=_names(text_col), label=_names(label_col), task=task, shots=shots, limit=limit, val=val,
-        bad_limit=bad_limit, max_pixels=max_pixels,
+        audio=audio_col, bad_limit=bad_limit, max_pixels=max_pixels, max_seconds=max_seconds,
         encoding=encoding, skip_bad=skip_bad or None, drop_empty=drop_empty or None, allow_leak=allow_leak or None,
         seed=seed,
     )  # fmt: skip

@@ -24,7 +24,7 @@ def register(app: typer.Typer) -> None:
 
 def list_command(
     pattern: Annotated[str | None, typer.Argument(help="Part of a name, a glob, or a noun such as heads.")] = None,
-    modality: Annotated[str | None, typer.Option(help="image, text, or image+text for both.")] = None,
+    modality: Annotated[str | None, typer.Option(help="image, text, audio, or image+text for both.")] = None,
     family: Annotated[str | None, typer.Option(help="Such as resnet, vit, bert.")] = None,
     source: Annotated[str | None, typer.Option(help="Such as timm.")] = None,
     min_params: Annotated[str | None, typer.Option(help="At least so many parameters, as in 5M.")] = None,

@@ -31,12 +31,14 @@ def predict(
     out: Annotated[str, typer.Option("--out", "-o", help="Where runs lie.")] = "runs",
     image_col: Annotated[str | None, typer.Option(help="Column of images in a table.")] = None,
     text_col: Annotated[str | None, typer.Option(help="Column of texts in a table; a,b for pairs.")] = None,
+    audio_col: Annotated[str | None, typer.Option(help="Column of recordings in a table.")] = None,
 ) -> None:
     """Parse, call the verb, print each prediction as it comes; exit code 3 if any input was bad."""
     from zoo.data.types import ReadOptions
     from zoo.verbs.predict import predict as verb
 
-    read = ReadOptions(image=image_col, text=None if text_col is None else tuple(text_col.split(",")))
+    text_cols = None if text_col is None else tuple(text_col.split(","))
+    read = ReadOptions(image=image_col, text=text_cols, audio=audio_col)
     bad = 0
     with console.counting("predicting") as progress:
         for each in verb(

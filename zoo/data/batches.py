@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zoo.catalog.spec import Modality
+from zoo.catalog.spec import AudioPreprocess, Modality
+from zoo.data.audio import seconds_of
+from zoo.data.aligned import aligned_targets
 from zoo.data.augment import Augment, Draw
-from zoo.data.decode import decode
-from zoo.data.types import Examples, ImageRef
+from zoo.data.decode import decoded
+from zoo.data.types import Examples
 
 if TYPE_CHECKING:
     import torch
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
 
 CHUNK = 50
 """Training batches that are sorted by length together: long enough for little padding, short enough for chance."""
+FRAMES = 50
+"""A second of sound, as speech models count: so that its length compares with that of a text."""
 AHEAD = 4
 """Batches prepared ahead."""
 
@@ -87,6 +92,7 @@ class Loader:
             for modality, processor in self.processors.items()
             if modality == "text"
         }
+        self.aligned = aligned_targets(examples, self.processors)
         self.lengths = self._lengths()
 
     def __len__(self) -> int:
@@ -153,17 +159,33 @@ class Loader:
                 values = [self._one(processor, column[row], epoch, int(row)) for row in rows]
             inputs[modality] = processor.collate(values)
         targets = None
-        if self.examples.targets is not None:
+        if self.aligned is not None:
+            targets = self.aligned(rows, inputs, lambda row: self._draw(epoch, row))
+        elif self.examples.targets is not None:
             targets = torch.from_numpy(np.ascontiguousarray(self.examples.targets[rows]))
         return Batch(inputs, targets, torch.from_numpy(np.ascontiguousarray(rows)), self.processors)
 
     def _one(self, processor: Processor, value: Any, epoch: int, row: int) -> Any:
-        draw = Draw(self.augment, self.seed, epoch, row) if self.train else None
-        return processor(decode(value) if isinstance(value, ImageRef) else value, draw)
+        return processor(decoded(value), self._draw(epoch, row))
+
+    def _draw(self, epoch: int, row: int) -> Draw | None:
+        return Draw(self.augment, self.seed, epoch, row) if self.train else None
 
     def _lengths(self) -> np.ndarray[Any, np.dtype[np.int64]]:
         found = np.ones(len(self.examples), dtype=np.int64)
         for modality, values in self.ready.items():
             processor = self.processors[modality]
             found = np.maximum(found, np.asarray([processor.length(value) for value in values], dtype=np.int64))
-        return found
+        longest: np.ndarray[Any, np.dtype[np.int64]] = np.maximum(found, self._durations())
+        return longest
+
+    def _durations(self) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """Of recordings that are padded to the longest of their batch: frames by what their headers say."""
+        preprocess = getattr(self.processors.get("audio"), "preprocess", None)
+        if not isinstance(preprocess, AudioPreprocess) or preprocess.padded:
+            return np.ones(len(self.examples), dtype=np.int64)
+        with ThreadPoolExecutor(self.threads) as pool:
+            seconds = [
+                min(each, preprocess.seconds or each) for each in pool.map(seconds_of, self.examples.inputs["audio"])
+            ]
+        return np.array([max(math.ceil(each * FRAMES), 1) for each in seconds], dtype=np.int64)

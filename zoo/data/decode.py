@@ -6,21 +6,29 @@ import io
 import re
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from zoo.data.types import ImageRef
+from zoo.data.audio import decode_audio
+from zoo.data.types import AudioRef, ImageRef
 from zoo.errors import DataError
+
+T = TypeVar("T")
 
 DECODER = 1
 """Raised when the same file is decoded to other pixels than before."""
 _HEADERS = threading.RLock()
 """Held while a header is read: there Pillow warns, and Python's filters of warnings belong to all threads at once."""
+_MASK_MODES = {"L", "P", "1", "I"}
+_MASK_HELP = "save masks as PNG of 8 bits or with a palette, 0 for the first class, 255 for pixels to ignore"
+_ORIENTATION = 0x0112
+"""The EXIF tag that says how an image is turned."""
 _BITS_16 = {"PNG", "PPM"}
 """Formats whose 32-bit mode holds 16-bit pixels, scaled to their whole range."""
 
@@ -47,16 +55,62 @@ def decode(ref: ImageRef) -> Any:
     return examine(ref).image
 
 
+def decoded(value: Any) -> Any:
+    """The image or the recording that a reference stands for; a tuple of them one by one; other values as they are.
+
+    Raises:
+        DataError: names the file and what is wrong with it.
+    """
+    if isinstance(value, ImageRef):
+        return decode(value)
+    if isinstance(value, AudioRef):
+        return decode_audio(value)
+    if isinstance(value, tuple):
+        return tuple(map(decoded, value))
+    return value
+
+
 def examine(ref: ImageRef) -> Decoded:
     """As `decode`, with what is known of the file.
 
     Raises:
         DataError: names the file and what is wrong with it.
     """
-    from PIL import Image, UnidentifiedImageError
-
     if ref.array is not None:
         return Decoded(_of_array(ref.array, ref.name), 1)
+    return _read(ref, lambda image: _decoded(image, ref.name))
+
+
+def decode_mask(ref: ImageRef) -> Any:
+    """A PIL image of mode L: the class number of each pixel, as the palette or the grey value says it.
+
+    Raises:
+        DataError: not a mask, or numbers above 255.
+    """
+    from PIL import Image
+
+    values = np.asarray(ref.array) if ref.array is not None else _read(ref, lambda image: _numbers(image, ref.name))
+    whole = values.ndim == 2 and values.dtype.kind in "bui"
+    if not whole or (values.size and not 0 <= values.min() <= values.max() <= 255):
+        raise DataError(f"{ref.name}: a mask of {values.dtype} with shape {values.shape}", help=_MASK_HELP)
+    return Image.fromarray(np.ascontiguousarray(values, dtype=np.uint8))
+
+
+def size_of(ref: ImageRef) -> tuple[int, int]:
+    """(W, H) of an image as `decode` gives it, from its header alone.
+
+    Raises:
+        DataError: names the file and what is wrong with it.
+    """
+    if ref.array is not None:
+        return int(ref.array.shape[1]), int(ref.array.shape[0])
+    return _read(ref, _upright_size)
+
+
+def _read(ref: ImageRef, use: Callable[[Any], T]) -> T:
+    """What `use` makes of the image; whatever a decoder raises over its file becomes an error that names it."""
+    from PIL import Image, UnidentifiedImageError
+
     try:
         raw = Path(ref.path).read_bytes() if ref.path is not None else ref.data or b""
     except OSError as error:
@@ -64,11 +118,7 @@ def examine(ref: ImageRef) -> Decoded:
     if not raw:
         raise DataError(f"{ref.name}: empty file")
     try:
-        image = _opened(raw, ref)
-        kind = image.format
-        image.load()
-        rgb = _to_rgb(_upright(image), ref.name, kind)
-        return Decoded(rgb, _frames(image, kind))
+        return use(_opened(raw, ref))
     except UnidentifiedImageError:
         start = raw[:24].decode("latin-1").strip()
         raise DataError(f"{ref.name}: not an image (starts with {start!r})") from None
@@ -80,6 +130,30 @@ def examine(ref: ImageRef) -> Decoded:
         raise
     except Exception as error:  # (a decoder may raise anything over a damaged file)
         raise DataError(f"{ref.name}: damaged image ({error})") from error
+
+
+def _decoded(image: Any, name: str) -> Decoded:
+    kind = image.format
+    image.load()
+    rgb = _to_rgb(_upright(image), name, kind)
+    return Decoded(rgb, _frames(image, kind))
+
+
+def _numbers(image: Any, name: str) -> NDArray[Any]:
+    """(H, W) grey values or palette indices, upright."""
+    if image.format in ("JPEG", "MPO"):
+        raise DataError(f"{name}: JPEG changes the class numbers of a mask", help="save masks as PNG")
+    image.load()
+    if image.mode not in _MASK_MODES and not image.mode.startswith("I;16"):
+        raise DataError(f"{name}: a mask of mode {image.mode} has no class numbers", help=_MASK_HELP)
+    return np.asarray(_upright(image))
+
+
+def _upright_size(image: Any) -> tuple[int, int]:
+    width, height = image.size
+    with _quietly():
+        turned = image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
+    return (height, width) if turned else (width, height)
 
 
 def _opened(raw: bytes, ref: ImageRef) -> Any:

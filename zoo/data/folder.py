@@ -1,13 +1,14 @@
-"""Folders of images: one sub-folder a class, with or without splits above them."""
+"""Folders of images or recordings: one sub-folder a class, with or without splits above them."""
 
 from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from zoo.data.types import MAX_PIXELS, ImageRef, Table
+from zoo.data.audio import AUDIO_SUFFIXES
+from zoo.data.types import AudioRef, ImageRef, Table
 from zoo.errors import DataError
 
 SPLIT_NAMES = {
@@ -32,8 +33,8 @@ def split_folders(folder: Path) -> dict[str, Path]:
     return {SPLIT_NAMES[p.name.lower()]: p for p in _folders(folder) if p.name.lower() in SPLIT_NAMES}
 
 
-def read_image_folder(folder: Path, name: str, *, max_pixels: int = MAX_PIXELS) -> Table:
-    """Every image with its class and, where there are split folders, its split.
+def read_class_folders(folder: Path, name: str) -> Table:
+    """Every image, or every recording where most files are called like one, with its class and perhaps its split.
 
     Raises:
         DataError: no class folders, or one of them is empty.
@@ -44,26 +45,33 @@ def read_image_folder(folder: Path, name: str, *, max_pixels: int = MAX_PIXELS) 
     # A link back to any of these is a loop, or one class seen from within another.
     barred = {_inode(each) for each in (folder.resolve(), *folder.resolve().parents, *roots.values())}
     barred |= {_inode(each) for folders in classes.values() for each in folders}
-    images: list[ImageRef] = []
+    paths: list[Path] = []
     labels: list[str] = []
     split: list[str] = []
     for part, folders in classes.items():
         for root in folders:
             files = list(_files(root, set(barred)))
             if not files:
-                raise DataError(f"the class folder {root} is empty", help="remove it, or put its images there")
-            images += [
-                ImageRef(name=str(path.relative_to(folder)), path=str(path), max_pixels=max_pixels) for path in files
-            ]
+                raise DataError(f"the class folder {root} is empty", help="remove it, or put its files there")
+            paths += files
             labels += [unicodedata.normalize("NFC", root.name)] * len(files)
             split += [part] * len(files)
+    names = [str(path.relative_to(folder)) for path in paths]
+    audio = _mostly_audio(names)
+    refs = [(AudioRef if audio else ImageRef)(each, str(path)) for each, path in zip(names, paths, strict=True)]
     return Table(
         name,
-        {"image": images, "label": labels},
+        {"audio" if audio else "image": refs, "label": labels},
         split=split if "train" in splits else None,
-        names=[image.name for image in images],
+        names=names,
         notes=_left_out(folder, roots),
     )
+
+
+def _mostly_audio(names: Sequence[str]) -> bool:
+    lowered = [name.lower() for name in names]
+    heard, seen = (sum(name.endswith(each) for name in lowered) for each in (AUDIO_SUFFIXES, IMAGE_SUFFIXES))
+    return heard > seen
 
 
 def files_below(folder: Path) -> list[Path]:
@@ -77,7 +85,7 @@ def _class_folders(root: Path) -> list[Path]:
     classes = [each for each in _folders(root) if _inode(each) not in above]
     if not classes:
         raise DataError(
-            f"{root} holds no class folders", help="lay images out as CLASS/FILE, or give a table with an image column"
+            f"{root} holds no class folders", help="lay files out as CLASS/FILE, or give a table with an image column"
         )
     return classes
 
@@ -91,9 +99,9 @@ def _left_out(folder: Path, roots: Mapping[str, Path]) -> tuple[str, ...]:
         notes.append(f"not read, beside the splits: {', '.join(f'{name}/' for name in beside[:5])}")
     for root in roots.values():
         loose = [each.name for each in sorted(root.iterdir()) if each.is_file() and not _hidden(each.name)]
-        loose = [each for each in loose if each.lower().endswith(IMAGE_SUFFIXES)]
+        loose = [each for each in loose if each.lower().endswith((*IMAGE_SUFFIXES, *AUDIO_SUFFIXES))]
         if loose:
-            notes.append(f"{len(loose)} images of {root} are in no class folder and are not read, such as {loose[0]}")
+            notes.append(f"{len(loose)} files of {root} are in no class folder and are not read, such as {loose[0]}")
     return tuple(notes)
 
 

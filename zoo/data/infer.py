@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 from zoo.catalog.spec import Modality
+from zoo.data.audio import AUDIO_SUFFIXES
 from zoo.data.folder import IMAGE_SUFFIXES, SPLIT_NAMES
-from zoo.data.types import MAX_PIXELS, ImageRef, ReadOptions, Table, TaskKind
+from zoo.data.types import MAX_PIXELS, MAX_SECONDS, AudioRef, ImageRef, ReadOptions, Table, TaskKind
 from zoo.errors import DataError, UnknownNameError, UsageError
 
 _LABELS = ("label", "labels", "target", "targets", "class", "category", "score", "y", "rating", "price", "sentiment")
@@ -17,6 +18,7 @@ _TEXTS = ("text", "sentence", "content", "review", "title", "question", "comment
 _PAIRS = (("sentence1", "sentence2"), ("text_a", "text_b"), ("premise", "hypothesis"), ("question1", "question2"),
           ("text1", "text2"))  # fmt: skip
 _IMAGES = ("image", "img", "picture", "photo", "file", "filename", "file_name", "path", "image_path")
+_AUDIO = ("audio", "sound", "recording", "wav", "speech", "file", "filename", "file_name", "path", "audio_path")
 _SPLITS = ("split", "subset", "partition", "fold", "set")
 _FEW_NUMBERS = 20
 """More distinct whole numbers than this in a label column make a regression."""
@@ -33,6 +35,15 @@ class Columns:
     """Column that names the integer classes of `label`."""
     split: str | None = None
     """Column that holds the split of each row."""
+    audio: str | None = None
+
+
+class InputColumns(NamedTuple):
+    """Which columns are inputs."""
+
+    image: str | None
+    text: tuple[str, ...]
+    audio: str | None
 
 
 def find_columns(table: Table, options: ReadOptions) -> Columns:
@@ -47,20 +58,20 @@ def find_columns(table: Table, options: ReadOptions) -> Columns:
         if given not in known:
             raise UnknownNameError("column", given, known, help=f"the columns are {', '.join(known)}")
     label = options.label or _find_label(table.columns)
-    image, text = find_inputs(table.columns, table.name, options, options.modalities, label)
+    image, text, audio = find_inputs(table.columns, table.name, options, options.modalities, label)
     if not label:
         raise DataError(
             f"{table.name} has no column that looks like a label; it has {', '.join(known)}",
             help="name it with --label-col",
         )
-    both = set(label) & {image, *text}
+    both = set(label) & {image, *text, audio}
     if both:
         raise UsageError(
             f"column '{min(both)}' is input and label at once", help="the answer must not be among the inputs"
         )
     names = f"{label[0]}_name" if len(label) == 1 and f"{label[0]}_name" in known else None
-    split = _find_split(table.columns, {image, *text, *label}) if table.split is None else None
-    return Columns(image, text, label, names, split)
+    split = _find_split(table.columns, {image, *text, audio, *label}) if table.split is None else None
+    return Columns(image, text, label, names, split, audio)
 
 
 def find_inputs(
@@ -69,31 +80,33 @@ def find_inputs(
     options: ReadOptions,
     modalities: Sequence[Modality] | None,
     label: Sequence[str] = (),
-) -> tuple[str | None, tuple[str, ...]]:
-    """The image column and the text columns, given or found by type and name.
+) -> InputColumns:
+    """The image column, the text columns and the audio column, given or found by type and name.
 
     Raises:
         DataError: nothing to read.
         UnknownNameError: a column that was given does not exist.
     """
     known = list(columns)
-    for given in (options.image, *(options.text or ())):
+    for given in (options.image, options.audio, *(options.text or ())):
         if given is not None and given not in known:
             raise UnknownNameError("column", given, known, help=f"the columns are {', '.join(known)}")
-    image = options.image if options.image is not None else _find_image(columns, label)
-    text = options.text if options.text is not None else _find_text(columns, {image, *label})
-    there = "image" if image is not None else "text" if text else None
+    image = options.image if options.image is not None else _find_image(columns, {options.audio, *label})
+    audio = options.audio if options.audio is not None else _find_audio(columns, {image, *label})
+    text = options.text if options.text is not None else _find_text(columns, {image, audio, *label})
+    there = "image" if image is not None else "text" if text else "audio" if audio is not None else None
     if modalities is not None:
         image = image if "image" in modalities else None
         text = text if "text" in modalities else ()
-    if image is None and not text:
-        wanted = " or ".join(modalities or ("image", "text"))
+        audio = audio if "audio" in modalities else None
+    if image is None and not text and audio is None:
+        wanted = " or ".join(modalities or ("image", "text", "audio"))
         instead = f", or choose a backbone that takes {there}: `zoo list --modality {there}`" if there else ""
         raise DataError(
             f"{name} has no column that looks like {wanted}; it has {', '.join(known)}",
-            help=f"name it with --{'-col or --'.join(modalities or ('image', 'text'))}-col{instead}",
+            help=f"name it with --{'-col or --'.join(modalities or ('image', 'text', 'audio'))}-col{instead}",
         )
-    return image, text
+    return InputColumns(image, text, audio)
 
 
 def find_task(values: Sequence[Sequence[Any]], options: ReadOptions, label: Sequence[str]) -> tuple[TaskKind, str]:
@@ -141,13 +154,31 @@ def as_images(values: Sequence[Any], root: Path, max_pixels: int = MAX_PIXELS) -
         if isinstance(value, ImageRef):
             found.append(value if value.max_pixels == max_pixels else replace(value, max_pixels=max_pixels))
             continue
-        if not str(value).strip():
-            found.append(ImageRef(name=f"row {row}, an empty cell", data=b"", max_pixels=max_pixels))
-            continue
-        path = Path(str(value)).expanduser()
-        full = path if path.is_absolute() else root / path
-        found.append(ImageRef(name=str(value), path=str(full), max_pixels=max_pixels))
+        name, path = _named_file(value, row, root)
+        found.append(ImageRef(name, path, data=b"" if path is None else None, max_pixels=max_pixels))
     return found
+
+
+def as_recordings(values: Sequence[Any], root: Path, max_seconds: float = MAX_SECONDS) -> list[AudioRef]:
+    """Cells of an audio column: references stay, paths are taken from the table's folder."""
+    found = []
+    for row, value in enumerate(values):
+        if isinstance(value, AudioRef):
+            found.append(value if value.max_seconds == max_seconds else replace(value, max_seconds=max_seconds))
+        elif isinstance(value, ImageRef):  # bytes of a table, which are taken for an image until something is said
+            found.append(AudioRef(value.name, value.path, value.data, max_seconds=max_seconds))
+        else:
+            name, path = _named_file(value, row, root)
+            found.append(AudioRef(name, path, data=b"" if path is None else None, max_seconds=max_seconds))
+    return found
+
+
+def _named_file(value: Any, row: int, root: Path) -> tuple[str, str | None]:
+    """Its name in messages and its path; None for an empty cell."""
+    if not str(value).strip():
+        return f"row {row}, an empty cell", None
+    path = Path(str(value)).expanduser()
+    return str(value), str(path if path.is_absolute() else root / path)
 
 
 def class_names(integers: Sequence[str], names: Sequence[str]) -> dict[str, str]:
@@ -179,20 +210,31 @@ def _find_split(columns: Mapping[str, Sequence[Any]], taken: set[str | None]) ->
     return None
 
 
-def _find_image(columns: Mapping[str, Sequence[Any]], label: Sequence[str]) -> str | None:
+def _find_image(columns: Mapping[str, Sequence[Any]], taken: Set[str | None]) -> str | None:
+    return _find_files(columns, taken, ImageRef, _IMAGES, IMAGE_SUFFIXES)
+
+
+def _find_audio(columns: Mapping[str, Sequence[Any]], taken: Set[str | None]) -> str | None:
+    return _find_files(columns, taken, AudioRef, _AUDIO, AUDIO_SUFFIXES)
+
+
+def _find_files(
+    columns: Mapping[str, Sequence[Any]],
+    taken: Set[str | None],
+    kind: type[Any],
+    usual: Sequence[str],
+    suffixes: tuple[str, ...],
+) -> str | None:
+    """A column of references, or one of a usual name whose cells end like files of this kind."""
     for name, values in columns.items():
-        if name not in label and values and isinstance(values[0], ImageRef):
+        if name not in taken and values and isinstance(values[0], kind):
             return name
     lowered = {name.lower(): name for name in columns}
-    for wanted in _IMAGES:
+    for wanted in usual:
         found = lowered.get(wanted)
-        if found and found not in label and _looks_like_files(columns[found]):
+        if found and found not in taken and all(str(each).lower().endswith(suffixes) for each in columns[found][:20]):
             return found
     return None
-
-
-def _looks_like_files(values: Sequence[Any]) -> bool:
-    return all(str(value).lower().endswith(IMAGE_SUFFIXES) for value in values[:20])
 
 
 def _find_text(columns: Mapping[str, Sequence[Any]], taken: set[str | None]) -> tuple[str, ...]:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.catalog.spec import Modality, fingerprint
 from zoo.data.audit import audit
-from zoo.data.folder import SPLIT_NAMES, read_image_folder
-from zoo.data.infer import Columns, as_images, find_columns, find_task
+from zoo.data.folder import SPLIT_NAMES, read_class_folders
+from zoo.data.infer import Columns, as_images, as_recordings, find_columns, find_task
 from zoo.data.labels import encode as encode
 from zoo.data.labels import make_task, read_labels, with_names
 from zoo.data.splits import few_shot, hold_out, sample
 from zoo.data.tables import read_tables, table_files
-from zoo.data.types import Dataset, Examples, ImageRef, Problem, ReadOptions, Table, Task, UnknownId
+from zoo.data.types import AudioRef, Dataset, Examples, ImageRef, Problem, ReadOptions, Table, Task, UnknownId
 from zoo.errors import DataError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -57,10 +57,12 @@ def read_source(source: str | Path, options: ReadOptions, catalog: Catalog | Non
     """The raw table of a source, and the folder its relative paths start from."""
     path = Path(source).expanduser()
     if path.is_dir():
+        if options.task in (None, "segmentation") and mask_folders(path):
+            return replace(read_mask_folder(path, str(source)), classes=class_names(path)), path
         files = table_files(path)
         if files:
             return _with_label_names(read_tables(files, str(source), options), path), path
-        return read_image_folder(path, str(source), max_pixels=options.max_pixels), path
+        return read_class_folders(path, str(source)), path
     if path.is_file():
         return _with_label_names(read_tables({"": path}, str(source), options), path.parent), path.parent
     from zoo.catalog.discovery import default_catalog
@@ -88,7 +90,7 @@ def dataset_of(
     Args:
         table: raw columns.
         options: what was given rather than left to be inferred.
-        root: where relative paths of images start.
+        root: where relative paths of files start.
         problems: takes every problem, errors too, which then are not raised.
 
     Raises:
@@ -130,6 +132,7 @@ def dataset_of(
         columns={
             **({"image": columns.image} if columns.image else {}),
             **({"text": ",".join(columns.text)} if columns.text else {}),
+            **({"audio": columns.audio} if columns.audio else {}),
             "label": ",".join(columns.label),
         },
         notes=(*notes, *more),
@@ -151,17 +154,24 @@ def row_ids(inputs: dict[Modality, list[Any]], count: int) -> list[str]:
 
 def fingerprint_of(dataset: Dataset) -> str:
     """sha256 over rows, targets, splits and task."""
-    splits = {
-        name: [list(e.ids), None if e.targets is None else hashlib.sha256(e.targets.tobytes()).hexdigest()]
-        for name, e in dataset.splits.items()
-    }
+    splits = {name: [list(e.ids), _digest(e.targets)] for name, e in dataset.splits.items()}
     return fingerprint({"task": dataset.task, "splits": splits})
 
 
+def _digest(targets: Any) -> str | None:
+    if targets is None:
+        return None
+    digest = hashlib.sha256()
+    for content in [each.content() for each in targets] if targets.dtype == object else [targets.tobytes()]:
+        # With its length before it, or a word could go from one row to the next unseen.
+        digest.update((b"%d\0" % len(content) if targets.dtype == object else b"") + content)
+    return digest.hexdigest()
+
+
 def _bytes(value: Any) -> bytes:
-    if isinstance(value, ImageRef):
+    if isinstance(value, ImageRef | AudioRef):
         if value.array is not None:
-            return value.array.tobytes()
+            return value.array.tobytes() + (f"{value.rate} Hz".encode() if isinstance(value, AudioRef) else b"")
         if value.data is not None:
             return value.data
         try:
@@ -179,6 +189,8 @@ def _inputs(table: Table, columns: Columns, root: Path, options: ReadOptions) ->
         inputs["text"] = [str(value) for value in table.columns[columns.text[0]]]
     elif columns.text:
         inputs["text"] = list(zip(*(map(str, table.columns[name]) for name in columns.text), strict=True))
+    if columns.audio is not None:
+        inputs["audio"] = as_recordings(table.columns[columns.audio], root, options.max_seconds)
     return inputs
 
 
@@ -232,4 +244,5 @@ def _with_label_names(table: Table, folder: Path) -> Table:
 def _said(columns: Columns) -> str:
     parts = [f"image from '{columns.image}'"] if columns.image else []
     parts += ["text from " + " and ".join(f"'{name}'" for name in columns.text)] if columns.text else []
+    parts += [f"audio from '{columns.audio}'"] if columns.audio else []
     return ", ".join([*parts, "label from " + ", ".join(f"'{name}'" for name in columns.label)])

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from zoo.data.audio import AUDIO_SUFFIXES, looks_like_audio
 from zoo.data.folder import SPLIT_NAMES
-from zoo.data.types import ImageRef, ReadOptions, Table, UnknownId
+from zoo.data.types import AudioRef, ImageRef, ReadOptions, Table, UnknownId
 from zoo.errors import DataError, UsageError
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
@@ -240,9 +241,9 @@ def _read_parquet(path: Path, options: ReadOptions) -> Rows:
     for field in table.schema:
         values = table.column(field.name).to_pylist()
         if pa.types.is_struct(field.type) and {f.name for f in field.type} >= {"bytes"}:
-            columns[field.name] = [_image(value, path, row) for row, value in enumerate(values)]
+            columns[field.name] = _files(values, path)
         elif pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type):
-            columns[field.name] = [_image({"bytes": value}, path, row) for row, value in enumerate(values)]
+            columns[field.name] = _files([{"bytes": value} for value in values], path)
         elif field.name in names:
             columns[field.name] = [_named(value, names[field.name]) for value in values]
         else:
@@ -257,15 +258,22 @@ def _parquet_cell(value: Any) -> Any:
     return "" if missing else str(value)
 
 
-def _image(value: Mapping[str, Any] | None, path: Path, row: int) -> ImageRef:
+def _files(values: Sequence[Mapping[str, Any] | None], path: Path) -> list[ImageRef] | list[AudioRef]:
+    """Cells of bytes, or of `{"bytes": ..., "path": ...}`: recordings where the first one is, else images."""
+    first = next((value for value in values if value and (value.get("bytes") or value.get("path"))), {})
+    heard = looks_like_audio((first.get("bytes") or b"")[:12])
+    heard = heard or str(first.get("path") or "").lower().endswith(AUDIO_SUFFIXES)
+    kind: Any = AudioRef if heard else ImageRef
+    return [kind(**_file(value or {}, path, row)) for row, value in enumerate(values)]
+
+
+def _file(value: Mapping[str, Any], path: Path, row: int) -> dict[str, Any]:
     name = f"{path.name}:{row}"
-    if not value:
-        return ImageRef(name=name, data=b"")
     inner = value.get("path")
     data = value.get("bytes")
     if data is None and inner:
-        return ImageRef(name=str(inner), path=str((path.parent / inner).resolve()))
-    return ImageRef(name=f"{name} ({inner})" if inner else name, data=data or b"")
+        return {"name": str(inner), "path": str((path.parent / inner).resolve())}
+    return {"name": f"{name} ({inner})" if inner else name, "data": data or b""}
 
 
 def _named(value: Any, names: Sequence[str]) -> Any:

@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from zoo.catalog.spec import Modality
 from zoo.errors import UsageError
 
-TaskKind = Literal["binary", "multiclass", "multilabel", "regression"]
+TaskKind = Literal["binary", "multiclass", "multilabel", "regression", "segmentation", "tokens"]
+DENSE: tuple[TaskKind, ...] = ("segmentation", "tokens")
+"""Tasks with an answer for every pixel or every word."""
 Text = str | tuple[str, str]
 """A text, or a pair of texts."""
 
@@ -32,7 +34,7 @@ class UnknownId(str):
 
 @dataclass(frozen=True)
 class Task:
-    """What is predicted: K classes, any of K labels, or K numbers."""
+    """What is predicted: one of K classes, for a row, each pixel or each word; any of K labels, or K numbers."""
 
     kind: TaskKind
     classes: tuple[str, ...] = ()
@@ -93,8 +95,8 @@ class Problem:
 
 @dataclass(frozen=True)
 class Examples:
-    """Rows of one split. `targets` is (N,) int64 class indices (binary: 0 or 1), (N, K) float32 multi-hot
-    or (N, K) float32 numbers."""
+    """Rows of one split. `targets` is (N,) int64 class indices (binary: 0 or 1), (N, K) float32 multi-hot,
+    (N, K) float32 numbers, or (N,) objects: a `Mask` or the `Tags` of each row."""
 
     inputs: Mapping[Modality, Sequence[Any]]
     """"image": ImageRef, "text": str or pair of str, "audio": AudioRef; all of length N."""
@@ -129,7 +131,7 @@ class Dataset:
     splits: Mapping[str, Examples]
     """"train" always; "val" and "test" where given or split off."""
     columns: Mapping[str, str]
-    """What was read as what: {"image": "image", "text": "text", "label": "label"}."""
+    """What was read as what: {"image": "image", "text": "text", "label": "label"}; "audio" like these."""
     notes: tuple[str, ...] = ()
     """What was inferred, one sentence each."""
     problems: tuple[Problem, ...] = ()
@@ -154,6 +156,7 @@ class ReadOptions:
     image: str | None = None
     text: tuple[str, ...] | None = None
     """One column, or two for pairs."""
+    audio: str | None = None
     label: tuple[str, ...] | None = None
     """One column; several for regression with many targets."""
     task: TaskKind | None = None
@@ -169,6 +172,8 @@ class ReadOptions:
     drop_empty: bool = False
     allow_leak: bool = False
     max_pixels: int = MAX_PIXELS
+    max_seconds: float = MAX_SECONDS
+    """Longer recordings are refused."""
     val: float = 0.2
     """Share of train held out where the data brings no other split."""
     seed: int = 0
@@ -185,6 +190,8 @@ class ReadOptions:
         for name, count in {"shots": self.shots, "limit": self.limit, "max_pixels": self.max_pixels}.items():
             if count is not None and count < 1:
                 raise UsageError(f"--{name.replace('_', '-')} {count} is not above 0", help="give a positive number")
+        if not self.max_seconds > 0:
+            raise UsageError(f"--max-seconds {self.max_seconds:g} is not above 0", help="give a positive number")
         if not 0 < self.val < 1:
             raise UsageError(f"--val {self.val:g} is outside (0, 1)", help="give the share to hold out, such as 0.2")
         if not 0 <= self.bad_limit <= 1:
@@ -211,6 +218,8 @@ class Table:
     """Where each row came from; row numbers if None."""
     notes: tuple[str, ...] = ()
     """What was left out while reading, one sentence each."""
+    classes: tuple[str, ...] = ()
+    """Names of the class numbers of masks, where the source has them."""
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values()), ()))

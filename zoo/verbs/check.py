@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from zoo.catalog.spec import fingerprint
+from zoo.data.audio import AUDIO_DECODER, decode_audio
 from zoo.data.decode import DECODER, examine
 from zoo.data.reading import fingerprint_of, raw_dataset
-from zoo.data.types import Dataset, ImageRef, Problem, ReadOptions
+from zoo.data.types import AudioRef, Dataset, ImageRef, Problem, ReadOptions
 from zoo.errors import DataError, ZooError
 from zoo.records.files import published
 from zoo.records.home import cache_home
@@ -48,12 +49,12 @@ class CheckReport:
 def check(
     source: str | Path, *, read: ReadOptions | None = None, progress: Callable[[int], None] | None = None
 ) -> CheckReport:
-    """Every problem of a data set: unreadable images, empty texts, label typos, leaks, missing classes, imbalance.
+    """Every problem of a data set: unreadable files, empty texts, label typos, leaks, missing classes, imbalance.
 
     Args:
         source: a folder, a table, or the name of a data set.
         read: how to read it.
-        progress: called with the number of images decoded since the last call.
+        progress: called with the number of files decoded since the last call.
 
     Raises:
         DataError: data that cannot be read as a table at all.
@@ -62,7 +63,7 @@ def check(
     dataset, problems = raw_dataset(source, options)
     if dataset is None:
         return CheckReport(str(source), None, (), {}, {}, (), problems)
-    _, bad = look_at_images(dataset, options, progress=progress)
+    _, bad = look_at_files(dataset, options, progress=progress)
     return CheckReport(
         data=dataset.name,
         task=dataset.task.kind,
@@ -75,8 +76,8 @@ def check(
 
 
 @dataclass(frozen=True)
-class BadImage:
-    """An image that cannot be decoded."""
+class BadFile:
+    """An image or a recording that cannot be decoded."""
 
     split: str
     row: int
@@ -85,27 +86,29 @@ class BadImage:
 
 @dataclass(frozen=True)
 class _Seen:
-    """What looking at one image told."""
+    """What looking at one file told."""
 
     reason: str | None = None
     """Why it cannot be used."""
     small: bool = False
     several: bool = False
     """Whether its file holds more frames than the one that is used."""
+    silent: bool = False
 
 
-def look_at_images(
+def look_at_files(
     dataset: Dataset, options: ReadOptions, *, progress: Callable[[int], None] | None = None
-) -> tuple[list[BadImage], list[Problem]]:
-    """The images that cannot be decoded, and the problems they make.
+) -> tuple[list[BadFile], list[Problem]]:
+    """The images and recordings that cannot be decoded, and the problems they make.
 
     What was found is kept by content, so that the same data are decoded for this once.
     """
     rows = [
         (split, row, ref)
         for split, examples in dataset.splits.items()
-        for row, ref in enumerate(examples.inputs.get("image", ()))
-        if isinstance(ref, ImageRef)
+        for column in examples.inputs.values()
+        for row, ref in enumerate(column)
+        if isinstance(ref, ImageRef | AudioRef)
     ]
     refs = [ref for _, _, ref in rows]
     store = _store(dataset, refs)
@@ -121,8 +124,8 @@ def look_at_images(
     elif progress is not None:
         progress(len(refs))
     found = list(zip(rows, seen, strict=True))
-    bad = [BadImage(split, row, each.reason) for (split, row, _), each in found if each.reason is not None]
-    problems = [_unreadable(bad, len(refs), options)] if bad else []
+    bad = [BadFile(split, row, each.reason) for (split, row, _), each in found if each.reason is not None]
+    problems = [_unreadable(bad, refs, options)] if bad else []
     small = tuple(ref.name for (_, _, ref), each in found if each.small)
     if small:
         message = f"{_images(len(small))} smaller than {SMALL_SIDE} px on a side"
@@ -131,6 +134,10 @@ def look_at_images(
     if several:
         message = f"{_images(len(several))} animated or of several pages: the first frame is used"
         problems.append(Problem("warning", "frames", message, several))
+    silent = tuple(ref.name for (_, _, ref), each in found if each.silent)
+    if silent:
+        message = f"{'1 recording is' if len(silent) == 1 else f'{len(silent):,} recordings are'} silent throughout"
+        problems.append(Problem("warning", "silent", message, silent))
     return bad, problems
 
 
@@ -138,20 +145,24 @@ def _images(count: int) -> str:
     return "1 image is" if count == 1 else f"{count:,} images are"
 
 
-def _look(ref: ImageRef) -> _Seen:
+def _look(ref: ImageRef | AudioRef) -> _Seen:
     try:
+        if isinstance(ref, AudioRef):
+            return _Seen(silent=not decode_audio(ref).samples.any())
         decoded = examine(ref)
     except DataError as error:
         return _Seen(reason=error.what)
     return _Seen(small=min(decoded.image.size) < SMALL_SIDE, several=decoded.frames > 1)
 
 
-def _store(dataset: Dataset, refs: list[ImageRef]) -> Path:
+def _store(dataset: Dataset, refs: list[ImageRef | AudioRef]) -> Path:
     import PIL
+    import soundfile
 
     content = [list(examples.ids) for examples in dataset.splits.values()]
-    named = [[ref.name, ref.max_pixels] for ref in refs]
-    key = fingerprint({"format": 1, "decoder": [DECODER, PIL.__version__], "rows": content, "images": named})
+    named = [[ref.name, ref.max_seconds if isinstance(ref, AudioRef) else ref.max_pixels] for ref in refs]
+    decoders = [DECODER, PIL.__version__, AUDIO_DECODER, soundfile.__libsndfile_version__]
+    key = fingerprint({"format": 2, "decoder": decoders, "rows": content, "files": named})
     return cache_home() / "checked" / f"{key}.json"
 
 
@@ -169,17 +180,17 @@ def _keep(path: Path, seen: list[_Seen]) -> None:
         temporary.write_text(json.dumps([asdict(each) for each in seen]), encoding="utf-8")
 
 
-def without_bad_images(
+def without_bad_files(
     dataset: Dataset, options: ReadOptions, *, progress: Callable[[int], None] | None = None
 ) -> Dataset:
-    """The data set without images that cannot be decoded, where that was asked for.
+    """The data set without images and recordings that cannot be decoded, where that was asked for.
 
     Raises:
-        DataError: there are such images, and they are not to be skipped or are too many.
+        DataError: there are such files, and they are not to be skipped or are too many.
     """
-    if "image" not in dataset.modalities:
+    if not {"image", "audio"} & set(dataset.modalities):
         return dataset
-    bad, problems = look_at_images(dataset, options, progress=progress)
+    bad, problems = look_at_files(dataset, options, progress=progress)
     for problem in problems:
         if problem.level == "error":
             raise DataError(problem.message, details=problem.rows, help=problem.help)
@@ -191,21 +202,30 @@ def without_bad_images(
         split: examples.select([row for row in range(len(examples)) if (split, row) not in gone])
         for split, examples in dataset.splits.items()
     }
+    files = _kind(dataset.modalities)
     if not len(splits["train"]):
-        raise DataError("none of the training images can be read", details=[each.reason for each in bad])
+        raise DataError(f"none of the training {files} can be read", details=[each.reason for each in bad])
     splits = {split: examples for split, examples in splits.items() if len(examples)}
-    note = f"{len(bad)} unreadable images are skipped: {', '.join(each.reason for each in bad[:3])}"
+    note = f"{len(bad)} unreadable {files} are skipped: {', '.join(each.reason for each in bad[:3])}"
     changed = replace(dataset, splits=splits, notes=(*dataset.notes, note))
     return replace(changed, fingerprint=fingerprint_of(changed))
 
 
-def _unreadable(bad: list[BadImage], count: int, options: ReadOptions) -> Problem:
-    share = len(bad) / count
-    message = f"{len(bad)} of {count} images cannot be read ({share:.1%})"
+def _unreadable(bad: list[BadFile], refs: Sequence[ImageRef | AudioRef], options: ReadOptions) -> Problem:
+    share = len(bad) / len(refs)
+    files = _kind(["audio" if isinstance(ref, AudioRef) else "image" for ref in refs])
+    message = f"{len(bad)} of {len(refs)} {files} cannot be read ({share:.1%})"
     reasons = tuple(each.reason for each in bad)
     if options.skip_bad and share <= options.bad_limit:
         return Problem("warning", "unreadable", message, reasons)
     mend = "delete or replace them, or add --skip-bad"
     if options.skip_bad:
-        mend = f"--skip-bad passes over {options.bad_limit:.0%} of the images at most; --bad-limit raises that"
+        mend = f"--skip-bad passes over {options.bad_limit:.0%} of the {files} at most; --bad-limit raises that"
     return Problem("error", "unreadable", message, reasons, mend)
+
+
+def _kind(modalities: Sequence[str]) -> str:
+    """What files of these modalities are called together."""
+    if "audio" not in modalities:
+        return "images"
+    return "files" if "image" in modalities else "recordings"

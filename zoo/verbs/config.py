@@ -51,7 +51,7 @@ class RunConfig:
 
 
 _SEE = "`zoo finetune BACKBONE DATA --dry-run` prints a whole one"
-_OPTIONS = {"image": "image-col", "text": "text-col", "label": "label-col", "dir": "out"}
+_OPTIONS = {"image": "image-col", "text": "text-col", "audio": "audio-col", "label": "label-col", "dir": "out"}
 """Where the option of the command line is named otherwise than the key."""
 _WORDS = {
     "int": "a whole number",

@@ -17,7 +17,7 @@ from zoo.records.runs import RunFolder
 from zoo.transfer.devices import choose_device
 from zoo.transfer.metrics import ClassRow, confusion, intervals, measure, per_class
 from zoo.transfer.trained import Trained, load_trained
-from zoo.verbs.check import without_bad_images
+from zoo.verbs.check import without_bad_files
 from zoo.verbs.config import read_config
 from zoo.verbs.run import json_safe
 
@@ -119,7 +119,7 @@ def _dataset(
     source = str(data) if data is not None else own.data
     if source is None:
         raise DataError(f"{folder.path} does not say which data it was trained on", help="name the data")
-    found = without_bad_images(read_dataset(source, options), options)
+    found = without_bad_files(read_dataset(source, options), options)
     recorded = folder.read_json("data.json")
     if data is None and recorded.get("splits", {}).get(found.held_out) != list(found.splits[found.held_out].ids):
         raise DataError(f"the data of {folder.path} have changed since the run", help="name the data to use")

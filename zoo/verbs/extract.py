@@ -88,10 +88,10 @@ def extract(
         raise UsageError(f"--batch-size {batch_size} is not above 0", help="give a positive number, or leave it out")
     if isinstance(data, str | Path):
         from zoo.data.reading import read_dataset
-        from zoo.verbs.check import without_bad_images
+        from zoo.verbs.check import without_bad_files
 
         read = read or ReadOptions()
-        data = without_bad_images(read_dataset(data, read), read)
+        data = without_bad_files(read_dataset(data, read), read)
     examples, splits, task = _rows(data, split)
     if isinstance(backbone, str):
         backbone = load(backbone, weights=weights, offline=offline)
@@ -241,14 +241,18 @@ def _put(out: dict[str, NDArray[Any]], name: str, values: NDArray[Any], rows: ND
     if name not in out:
         out[name] = np.zeros((count, *values.shape[1:]), dtype=values.dtype)
     whole = out[name]
-    if values.ndim > 1 and values.shape[1] > whole.shape[1] and (values.ndim == 3 or name == "mask"):
-        grown = np.zeros((count, values.shape[1], *whole.shape[2:]), dtype=whole.dtype)
-        grown[:, : whole.shape[1]] = whole
+    sizes = tuple(max(pair) for pair in zip(whole.shape[1:], values.shape[1:], strict=True))
+    if sizes != whole.shape[1:]:
+        grown = np.zeros((count, *sizes), dtype=whole.dtype)
+        grown[_corner(whole.shape)] = whole
         out[name] = whole = grown
-    if values.ndim == 3 or name == "mask":
-        whole[rows, : values.shape[1]] = values
-    else:
-        whole[rows] = values
+    place: tuple[Any, ...] = (rows, *_corner(values.shape[1:]))
+    whole[place] = values
+
+
+def _corner(shape: tuple[int, ...]) -> tuple[slice, ...]:
+    """Where an array of this shape lies in a larger one."""
+    return tuple(slice(size) for size in shape)
 
 
 def _rows(data: Dataset | Examples, split: str | None) -> tuple[Examples, tuple[str, ...], Task | None]:

@@ -21,7 +21,7 @@ from zoo.transfer.devices import choose_device
 from zoo.transfer.options import Subject, Training, resolve
 from zoo.transfer.tasks import loss_for
 from zoo.transfer.trained import set_pooling
-from zoo.verbs.check import without_bad_images
+from zoo.verbs.check import without_bad_files
 from zoo.verbs.config import RunConfig
 from zoo.verbs.run import Event, Watch
 
@@ -63,7 +63,7 @@ def open_job(config: RunConfig, backbone: Backbone | None, data: Dataset | None,
         backbone = parts[0] if len(parts) == 1 else fuse(*parts)
     check_serves(backbone, data.modalities)
     images = sum(len(examples) for examples in data.splits.values())
-    data = without_bad_images(
+    data = without_bad_files(
         data, config.read, progress=lambda done: watch(Event(doing="checking", done=done, total=images))
     )
     data = _only(data, backbone)

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from zoo.catalog.spec import Modality
-from zoo.data.decode import decode
+from zoo.data.decode import decoded
 from zoo.data.folder import files_below
-from zoo.data.infer import as_images, find_inputs
+from zoo.data.infer import as_images, as_recordings, find_inputs
 from zoo.data.tables import SUFFIXES, read_table
-from zoo.data.types import Examples, ImageRef, ReadOptions
+from zoo.data.types import AudioRef, Examples, ImageRef, ReadOptions
 from zoo.errors import DataError, ZooError
 from zoo.models.backbone import Backbone
 from zoo.records.runs import RunFolder
@@ -69,8 +69,8 @@ def predict(
 
     Args:
         run: a run's folder, its name, or "last".
-        inputs: files, folders or tables for images; texts, or tables, for texts; mappings with a value for each
-            modality for both.
+        inputs: files, folders or tables for images and recordings; texts, or tables, for texts; mappings with a value
+            for each modality for several.
         root: where runs lie.
         device: auto, cpu, cuda or cuda:1.
         batch_size: rows at once.
@@ -121,9 +121,9 @@ def _wrong(trained: Trained, item: Item) -> str | None:
         value = item[1].get(modality)
         if value is None:
             return f"no {modality} given"
-        if isinstance(value, ImageRef):
+        if modality != "text":
             try:
-                decode(value)
+                decoded(value)
             except ZooError as error:
                 return error.what
         if modality == "text" and not (value if isinstance(value, str) else "".join(value)).strip():
@@ -140,8 +140,8 @@ def _items(inputs: Iterable[Any], trained: Trained, read: ReadOptions) -> Iterat
             yield from _table_items(Path(each), modalities, read)
         elif modalities == ("text",):
             yield (each if isinstance(each, str) else str(each)), {"text": _text(each)}
-        elif modalities == ("image",):
-            yield from _image_items(each)
+        elif modalities in (("image",), ("audio",)):
+            yield from _file_items(each, modalities[0])
         else:
             raise DataError(
                 f"the model takes {' and '.join(modalities)}, and '{each}' is one of them at most",
@@ -149,25 +149,28 @@ def _items(inputs: Iterable[Any], trained: Trained, read: ReadOptions) -> Iterat
             )
 
 
-def _image_items(each: Any) -> Iterator[Item]:
-    if isinstance(each, ImageRef):
-        yield each.name, {"image": each}
+def _file_items(each: Any, modality: Modality) -> Iterator[Item]:
+    if isinstance(each, ImageRef | AudioRef):
+        yield each.name, {modality: each}
         return
     path = Path(each)
     files = sorted(files_below(path)) if path.is_dir() else [path]
     for file in files:
-        yield str(file), {"image": ImageRef(name=str(file), path=str(file))}
+        yield str(file), {modality: _value(modality, file)}
 
 
 def _table_items(path: Path, modalities: Sequence[Modality], read: ReadOptions) -> Iterator[Item]:
     columns = read_table(path, read)
-    image, text = find_inputs(columns, str(path), read, tuple(modalities))
+    image, text, audio = find_inputs(columns, str(path), read, tuple(modalities))
     count = len(next(iter(columns.values())))
     images = as_images(columns[image], path.parent) if image is not None else []
+    recordings = as_recordings(columns[audio], path.parent) if audio is not None else []
     for row in range(count):
         values: dict[Modality, Any] = {}
         if image is not None:
             values["image"] = images[row]
+        if audio is not None:
+            values["audio"] = recordings[row]
         if text:
             cells = tuple(str(columns[name][row]) for name in text)
             values["text"] = cells[0] if len(cells) == 1 else cells
@@ -175,8 +178,9 @@ def _table_items(path: Path, modalities: Sequence[Modality], read: ReadOptions) 
 
 
 def _value(modality: Modality, value: Any) -> Any:
-    if modality == "image" and not isinstance(value, ImageRef):
-        return ImageRef(name=str(value), path=str(value))
+    if isinstance(value, str | Path) and modality != "text":
+        kind = ImageRef if modality == "image" else AudioRef
+        return kind(name=str(value), path=str(value))
     return value
 
 
