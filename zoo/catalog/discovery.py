@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import functools
 import importlib
-import importlib.metadata
 import os
 import time
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from zoo.catalog.catalog import Catalog, Offer, manager_for, offer_of
+from zoo.catalog.entry_points import EntryPoint, distribution_of, installed
 from zoo.catalog.guard import Surroundings, TooSlowError, stdout_to_stderr, within
-from zoo.catalog.hooks import GROUP
 from zoo.catalog.spec import API_VERSION
 from zoo.catalog.versions import OLDEST_API, agreed, deprecation
 from zoo.errors import DuplicateNameError, PluginError, UsageError, close_matches
@@ -26,25 +25,6 @@ TIME_LIMIT = 5.0
 """Seconds that one plugin may take to import and list."""
 SHORT_LIMIT = 0.5
 """Seconds that one gets which hung not long ago: what was slow once, on a cold disk, loads in less the next time."""
-
-
-class EntryPoint(Protocol):
-    """What is used of `importlib.metadata.EntryPoint`."""
-
-    @property
-    def name(self) -> str:
-        """Left of the equals sign."""
-
-    @property
-    def value(self) -> str:
-        """The module that it names."""
-
-    @property
-    def dist(self) -> Any:
-        """The distribution that declares it, or None."""
-
-    def load(self) -> Any:
-        """Import what it names."""
 
 
 @dataclass(frozen=True)
@@ -140,9 +120,9 @@ def discover(
     catalog = Catalog.of({"zoo": builtin})
     reports: list[PluginReport] = []
     owners: dict[str, str] = {"zoo": "zoo itself"}
-    entries = list(_installed() if entry_points is None else entry_points)
+    entries = list(installed() if entry_points is None else entry_points)
     for entry in entries:
-        dist, version = _distribution(entry)
+        dist, version = distribution_of(entry)
         blank = PluginReport(entry.name, dist, version, "disabled")
         if not _enabled(entry.name, environ):
             reports.append(blank)
@@ -258,52 +238,6 @@ def _hook_names() -> tuple[str, ...]:
 _HOOKS = _hook_names()
 
 
-def _installed() -> list[EntryPoint]:
-    """Those of zoo's own distribution first: no other can take a name that zoo brings."""
-    try:
-        found: list[EntryPoint] = list(importlib.metadata.entry_points(group=GROUP))
-    except Exception:  # noqa: BLE001  (one distribution's metadata cannot be read, and it hides all the others)
-        # Of a distribution that is on the path twice the first counts, as in entry_points().
-        once = {each.metadata["Name"] or id(each): each for each in reversed(list(importlib.metadata.distributions()))}
-        found = [entry for distribution in once.values() for entry in _declared(distribution)]
-
-    def order(entry: EntryPoint) -> tuple[bool, str, tuple[str, str]]:
-        distribution = _distribution(entry)
-        return distribution[0] != "zoo", entry.name, distribution
-
-    return sorted(found, key=order)
-
-
-def _declared(distribution: importlib.metadata.Distribution) -> Iterable[EntryPoint]:
-    try:
-        return distribution.entry_points.select(group=GROUP)
-    except Exception as error:  # noqa: BLE001
-        return [_Unreadable(distribution, error)] if f"[{GROUP}]" in (_read(distribution) or "") else []
-
-
-def _read(distribution: importlib.metadata.Distribution) -> str | None:
-    try:
-        return distribution.read_text("entry_points.txt")
-    except (OSError, UnicodeError):
-        return None
-
-
-@dataclass(frozen=True)
-class _Unreadable:
-    """Stands for what a distribution with broken metadata may have offered."""
-
-    dist: Any
-    error: Exception
-    value: str = ""
-
-    @property
-    def name(self) -> str:
-        return str(self.dist.name)
-
-    def load(self) -> Any:
-        raise PluginError(f"its entry_points.txt cannot be read: {self.error}")
-
-
 def _time_limit(environ: Mapping[str, str]) -> float:
     text = environ.get("ZOO_PLUGIN_TIMEOUT", str(TIME_LIMIT))
     try:
@@ -333,14 +267,6 @@ def _misspelt_settings(environ: Mapping[str, str], installed: Sequence[str]) -> 
 
 def _listed(environ: Mapping[str, str], key: str) -> set[str]:
     return {name.strip() for name in environ.get(key, "").split(",")} - {""}
-
-
-def _distribution(entry: EntryPoint) -> tuple[str, str]:
-    dist = getattr(entry, "dist", None)
-    # Its `metadata` would import the standard library's email package.
-    text = (dist.read_text("METADATA") or dist.read_text("PKG-INFO") or "") if dist is not None else ""
-    lines = dict(line.partition(": ")[::2] for line in text.partition("\n\n")[0].splitlines())
-    return lines.get("Name") or "unknown distribution", lines.get("Version") or "?"
 
 
 def _failed(blank: PluginReport, error: str, seconds: float = 0.0) -> PluginReport:

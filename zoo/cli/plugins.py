@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,8 @@ from zoo.errors import UsageError
 
 if TYPE_CHECKING:
     from zoo.catalog.discovery import PluginReport
+    from zoo.testing.plugin import PluginConformance
+    from zoo.testing.report import Conformance
 
 
 def register(app: typer.Typer) -> None:
@@ -26,6 +29,11 @@ def register(app: typer.Typer) -> None:
     )
     group.callback()(plugins)
     group.command("new", help="Write a package with a plugin to start from.\n\nFor example  zoo plugins new mine")(new)
+    group.command(
+        "check",
+        help="Hold a plugin and all that it offers against the contract, in a process of its own.\n\n"
+        "For example  zoo plugins check starter",
+    )(check)
     app.add_typer(group)
 
 
@@ -40,7 +48,7 @@ def plugins(
         return None
     from zoo.catalog.discovery import discovered
 
-    reports = discovered().reports
+    reports = discovered(patient=True).reports
     if json:
         return console.print_json([asdict(report) for report in reports])
     header = ["plugin", "distribution", "api", "import", "status", "hooks"]
@@ -86,3 +94,48 @@ def new(
     for command in made.commands:
         console.print_text(f"  {command}")
     return None
+
+
+def check(
+    name: Annotated[str, typer.Argument(help="A plugin, a distribution, or one backbone.")],
+    timeout: Annotated[
+        float, typer.Option("--timeout", help="Seconds for the import; each thing it offers gets ten times as long.")
+    ] = 20.0,
+    only: Annotated[list[str] | None, typer.Option("--only", help="One check by name; may stand many times.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
+) -> None:
+    """Parse, call the kit, render; exit code 1 unless something was checked and all of it holds."""
+    from zoo.testing import check_plugin
+
+    found = check_plugin(name, timeout=timeout, only=only or None)
+    if json:
+        console.print_json(found.to_json())
+    else:
+        _show(found)
+    if not found.passed:
+        raise typer.Exit(1)
+
+
+def _show(found: PluginConformance) -> None:
+    for subject in found.subjects:
+        console.print_text(f"{subject.subject}: {_counts([subject])}")
+        rows = [
+            [f"  {r.check}", r.status.upper() if r.status == "fail" else r.status, r.measured] for r in subject.results
+        ]
+        console.print_table(["  check", "result", "measured"], rows)
+        for result in subject.failed:
+            console.print_text(f"FAIL {result.check} of {subject.subject}")
+            for label, text in (("measured", result.measured), ("law", result.law), ("meaning", result.consequence)):
+                console.print_text("  " + console.fact(label, text))
+        console.print_text("")
+    for note in found.notes:
+        console.note(f"note: {note}")
+    console.print_text(f"{found.name}: {_counts(found.subjects)}, {found.seconds:.1f} s")
+
+
+def _counts(subjects: Sequence[Conformance]) -> str:
+    checks, failed = sum(each.checks for each in subjects), sum(len(each.failed) for each in subjects)
+    if not checks:
+        return "no check ran, so nothing is known"
+    skipped = sum(len(each.results) for each in subjects) - checks
+    return f"{checks} checks, {failed} failed, {skipped} do not apply"

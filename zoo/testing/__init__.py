@@ -6,6 +6,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 _EXPORTS = {
+    "check_plugin": "zoo.testing.plugin",
+    "PluginConformance": "zoo.testing.plugin",
     "check_backbone": "zoo.testing.backbones",
     "Conformance": "zoo.testing.report",
     "Result": "zoo.testing.report",
@@ -28,5 +30,7 @@ def __dir__() -> list[str]:
 
 if TYPE_CHECKING:
     from zoo.testing.backbones import check_backbone as check_backbone
+    from zoo.testing.plugin import PluginConformance as PluginConformance
+    from zoo.testing.plugin import check_plugin as check_plugin
     from zoo.testing.report import Conformance as Conformance
     from zoo.testing.report import Result as Result

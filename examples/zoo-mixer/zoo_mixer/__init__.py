@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from zoo import BackboneSpec, ImagePreprocess, hookimpl
+from zoo import BackboneSpec, HeadSpec, ImagePreprocess, ScorerSpec, hookimpl
 
 zoo_api = 1
 
@@ -28,3 +28,16 @@ def zoo_backbones() -> Iterable[BackboneSpec]:
             options={"patch": 8, "depth": 4},
         )
     ]
+
+
+@hookimpl
+def zoo_heads() -> Iterable[HeadSpec]:
+    """A head that any backbone can take, those of other plugins too."""
+    return [HeadSpec("cosine-prototypes", "zoo_mixer.head:build", "likeness to one learned direction a class")]
+
+
+@hookimpl
+def zoo_scorers() -> Iterable[ScorerSpec]:
+    """A score that ranks backbones without training."""
+    summary = "leave-one-out accuracy of the nearest class mean"
+    return [ScorerSpec("nearest-centroid", "zoo_mixer.scorer:nearest_centroid", summary)]
