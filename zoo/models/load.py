@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -22,6 +24,7 @@ def load(
     name: str,
     *,
     weights: str | None = None,
+    towers: Sequence[Modality] | None = None,
     offline: bool = False,
     seed: int = 0,
     catalog: Catalog | None = None,
@@ -31,6 +34,7 @@ def load(
     Args:
         name: such as "torchvision/resnet18", "resnet18@random", "transformers/./my-bert" or "resnet18+minilm".
         weights: a tag, "random", or the path of a file; for a single backbone the same as `name@weights`.
+        towers: of a backbone that takes several modalities, serve only these; what else it takes is not built.
         offline: never touch the network.
         seed: of random weights.
         catalog: where names are looked up; the installed plugins by default.
@@ -41,8 +45,16 @@ def load(
     """
     catalog = catalog or default_catalog()
     selections = catalog.select(name, weights=weights, offline=offline)
+    if towers is not None:
+        selections = tuple(serving(each, towers) for each in selections)
     parts = [build(each, offline=offline, seed=seed) for each in selections]
     return parts[0] if len(parts) == 1 else fuse(*parts)
+
+
+def serving(selection: Selection, modalities: Sequence[Modality]) -> Selection:
+    """The selection without the modalities that are not there; as it is where it takes none of these."""
+    towers = tuple(each for each in selection.towers if each in modalities)
+    return replace(selection, towers=towers) if towers else selection
 
 
 def build(selection: Selection, *, offline: bool = False, seed: int = 0) -> Backbone:

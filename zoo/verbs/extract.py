@@ -94,7 +94,7 @@ def extract(
         data = without_bad_files(read_dataset(data, read), read)
     examples, splits, task = _rows(data, split)
     if isinstance(backbone, str):
-        backbone = load(backbone, weights=weights, offline=offline)
+        backbone = load(backbone, weights=weights, towers=tuple(examples.inputs), offline=offline)
     check_serves(backbone, tuple(examples.inputs))
     if pooling is not None:
         set_pooling(backbone, pooling)

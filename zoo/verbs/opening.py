@@ -16,7 +16,7 @@ from zoo.data.types import Dataset
 from zoo.errors import UsageError
 from zoo.models.backbone import Backbone
 from zoo.models.fusion import Fused, Paired, fuse
-from zoo.models.load import build, check_serves
+from zoo.models.load import build, check_serves, serving
 from zoo.transfer.devices import choose_device
 from zoo.transfer.options import Subject, Training, resolve
 from zoo.transfer.tasks import loss_for
@@ -59,7 +59,9 @@ def open_job(config: RunConfig, backbone: Backbone | None, data: Dataset | None,
         watch(Event(note=f"reading {config.data}"))
         data = read_dataset(str(config.data), options)
     if backbone is None:
-        parts = [_build(each, data, config) for each in selections]
+        parts = [
+            build(serving(each, data.modalities), offline=config.offline, seed=config.train.seed) for each in selections
+        ]
         backbone = parts[0] if len(parts) == 1 else fuse(*parts)
     check_serves(backbone, data.modalities)
     images = sum(len(examples) for examples in data.splits.values())
@@ -99,14 +101,6 @@ def _wanted(selections: tuple[Selection, ...], backbone: Backbone | None) -> tup
         return None
     found = dict.fromkeys(modality for each in selections for modality in each.towers)
     return tuple(m for m in ("image", "text", "audio") if m in found)
-
-
-def _build(selection: Selection, data: Dataset, config: RunConfig) -> Backbone:
-    """A dual encoder serves the modalities that the data have."""
-    towers = tuple(m for m in selection.towers if m in data.modalities)
-    if towers and selection.spec.space is not None:
-        selection = replace(selection, towers=towers)
-    return build(selection, offline=config.offline, seed=config.train.seed)
 
 
 def _only(data: Dataset, backbone: Backbone) -> Dataset:
