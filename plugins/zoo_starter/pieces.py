@@ -45,6 +45,16 @@ class Pieces:
         """The ids of a text, without a start."""
         return [i for word in words_of(text) for i in self._word(word)]
 
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """First character and the one after the last, of the word that each id of `encode` is a part of."""
+        # A capital may have two small letters, such as the dotted I of Turkish.
+        origin = [place for place, letter in enumerate(text) for _ in letter.lower()]
+        return [
+            (origin[match.start()], origin[match.end() - 1] + 1)
+            for match in _WORDS.finditer(text.lower())
+            for _ in self._word(match.group())
+        ]
+
     def _of_word(self, word: str) -> tuple[int, ...]:
         rest, ids = WORD + word, list[int]()
         while rest and rest != WORD:

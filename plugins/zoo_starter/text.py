@@ -45,6 +45,10 @@ class PieceProcessor:
             (first if len(first) >= len(second) else second).pop()
         return [START, *first, SEPARATOR, *second]
 
+    def spans(self, value: str) -> list[tuple[int, int]]:
+        """First character of each id's word and the one after its last; (0, 0) for the start."""
+        return [(0, 0), *self.pieces.spans(value)][: self.preprocess.max_length]
+
     def length(self, example: list[int]) -> int:
         return len(example)
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 import zoo
-from zoo import TextPreprocess, WeightsError
+from zoo import TextPreprocess, UsageError, WeightsError
 
 
 class Encoded(NamedTuple):
@@ -65,6 +65,21 @@ class TextProcessor:
             raise self._mismatch(max(ids))
         return Encoded(ids, types)
 
+    def spans(self, value: str) -> list[tuple[int, int]]:
+        """First character of each token and the one after its last; (0, 0) for special tokens and the prompt.
+
+        Raises:
+            UsageError: a tokenizer written in Python, which does not know.
+        """
+        if not self.tokenizer.is_fast:
+            raise UsageError(
+                f"{type(self.tokenizer).__name__} does not say where in a text its tokens stand",
+                help="use a folder with a tokenizer.json, as most models have",
+            )
+        shift = len(self.preprocess.prompt)
+        found = self._encode(self.preprocess.prompt + value, None, offsets=True)["offset_mapping"]
+        return [(max(start - shift, 0), max(end - shift, 0)) for start, end in found] or [(0, 0)]
+
     def length(self, example: Encoded) -> int:
         return len(example.ids)
 
@@ -93,7 +108,7 @@ class TextProcessor:
         ids = list(self._encode(self.preprocess.prompt, None)["input_ids"])
         return len(ids) - (bool(ids) and ids[-1] in self.tokenizer.all_special_ids)
 
-    def _encode(self, first: str, second: str | None) -> Any:
+    def _encode(self, first: str, second: str | None, *, offsets: bool = False) -> Any:
         return self.tokenizer(
             first,
             second,
@@ -102,6 +117,7 @@ class TextProcessor:
             padding=False,
             return_token_type_ids=self.types,
             return_attention_mask=False,
+            return_offsets_mapping=offsets,
             verbose=False,
         )
 

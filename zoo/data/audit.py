@@ -9,6 +9,8 @@ from typing import Any
 
 from zoo.catalog.spec import Modality
 from zoo.data.classes import class_counts, counted, label_typos, unknown_ids, without
+from zoo.data.masks import mask_problems
+from zoo.data.tags import tag_problems
 from zoo.data.types import Problem, ReadOptions
 from zoo.errors import DataError
 
@@ -38,6 +40,7 @@ def audit(
     options: ReadOptions,
     *,
     into: list[Problem] | None = None,
+    classes: Sequence[str] = (),
 ) -> Checked:
     """Check texts, labels, classes and splits.
 
@@ -50,11 +53,12 @@ def audit(
         rows: row numbers of each split.
         options: what is to be dropped or allowed.
         into: takes every problem, errors too, which then are not raised.
+        classes: names of the class numbers of masks.
 
     Raises:
         DataError: the first error found, with the rows.
     """
-    problems, kept = inspect(inputs, labels, kind, ids, names, rows, options)
+    problems, kept = inspect(inputs, labels, kind, ids, names, rows, options, classes)
     if into is not None:
         into.extend(problems)
     for problem in problems:
@@ -72,6 +76,7 @@ def inspect(
     names: Sequence[str],
     rows: Mapping[str, Sequence[int]],
     options: ReadOptions,
+    classes: Sequence[str] = (),
 ) -> tuple[list[Problem], dict[str, list[int]]]:
     """Every problem, and the rows that would be used."""
     kept = {split: list(members) for split, members in rows.items()}
@@ -81,6 +86,10 @@ def inspect(
         problems += unknown_ids(labels, kind, names, kept)
         problems += label_typos(labels, kind, names, kept)
         problems += class_counts(labels, kind, names, kept)
+    if kind == "segmentation":
+        problems += mask_problems(labels, classes, names, kept, options)
+    if kind == "tokens":
+        problems += tag_problems(inputs["text"], labels, names, kept)
     problems += _leaks(ids, names, kept, options)
     if not kept["train"]:
         problems.append(Problem("error", "no-rows", "no training rows are left", help="look at the rows above"))
@@ -104,7 +113,7 @@ def _empty(
                 return True
         if kind == "regression":
             return any(math.isnan(value) for value in labels[row])
-        return kind != "multilabel" and not labels[row].strip()
+        return kind in ("binary", "multiclass") and not labels[row].strip()
 
     bad = [row for members in kept.values() for row in members if empty(row)]
     if not bad:
@@ -123,7 +132,7 @@ def _conflicts(
     ids: Sequence[str], labels: Sequence[Any], kind: str, names: Sequence[str], train: Sequence[int]
 ) -> list[Problem]:
     """Training rows of the same content with different labels."""
-    if kind == "regression":
+    if kind in ("regression", "segmentation"):
         return []
     first: dict[str, int] = {}
     pairs = [(first.setdefault(ids[row], row), row) for row in train]

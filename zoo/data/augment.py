@@ -118,12 +118,21 @@ def jitter(image: Any, augment: Augment, rng: np.random.Generator) -> Any:
     """Flip, rotate and recolour a PIL image that already has its final size."""
     from PIL import Image, ImageEnhance
 
-    if augment.flip and rng.random() < augment.flip:
-        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    if augment.rotation:
-        image = image.rotate(rng.uniform(-augment.rotation, augment.rotation), resample=Image.Resampling.BILINEAR)
+    image = turn(image, augment, rng, Image.Resampling.BILINEAR, fill=0)
     if augment.colour:
         enhancers = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)
         for enhance in enhancers:
             image = enhance(image).enhance(1 + rng.uniform(-augment.colour, augment.colour))
+    return image
+
+
+def turn(image: Any, augment: Augment, rng: np.random.Generator, resample: Any, *, fill: int) -> Any:
+    """Flip and rotate; an image and its mask, with generators in the same state, move alike."""
+    from PIL import Image
+
+    if augment.flip and rng.random() < augment.flip:
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    if augment.rotation:
+        angle = rng.uniform(-augment.rotation, augment.rotation)
+        image = image.rotate(angle, resample=resample, fillcolor=(fill,) * 3 if image.mode == "RGB" else fill)
     return image

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from zoo.catalog.spec import AudioPreprocess, Modality
-from zoo.data.audio import seconds_of
 from zoo.data.aligned import aligned_targets
+from zoo.data.audio import seconds_of
 from zoo.data.augment import Augment, Draw
 from zoo.data.decode import decoded
 from zoo.data.types import Examples

@@ -19,6 +19,9 @@ _PAIRS = (("sentence1", "sentence2"), ("text_a", "text_b"), ("premise", "hypothe
           ("text1", "text2"))  # fmt: skip
 _IMAGES = ("image", "img", "picture", "photo", "file", "filename", "file_name", "path", "image_path")
 _AUDIO = ("audio", "sound", "recording", "wav", "speech", "file", "filename", "file_name", "path", "audio_path")
+_MASKS = ("mask", "masks", "mask_path", "segmentation", "segmentation_mask")
+_WORDS = ("tokens", "words")
+_TAGS = ("tags", "ner_tags", "pos_tags", "labels", "ner")
 _SPLITS = ("split", "subset", "partition", "fold", "set")
 _FEW_NUMBERS = 20
 """More distinct whole numbers than this in a label column make a regression."""
@@ -57,7 +60,7 @@ def find_columns(table: Table, options: ReadOptions) -> Columns:
     for given in options.label or ():
         if given not in known:
             raise UnknownNameError("column", given, known, help=f"the columns are {', '.join(known)}")
-    label = options.label or _find_label(table.columns)
+    label = options.label or _find_dense(table.columns, options.task) or _find_label(table.columns)
     image, text, audio = find_inputs(table.columns, table.name, options, options.modalities, label)
     if not label:
         raise DataError(
@@ -109,8 +112,17 @@ def find_inputs(
     return InputColumns(image, text, audio)
 
 
-def find_task(values: Sequence[Sequence[Any]], options: ReadOptions, label: Sequence[str]) -> tuple[TaskKind, str]:
-    """The task that the label columns make, and why, in one sentence."""
+def find_task(
+    values: Sequence[Sequence[Any]], options: ReadOptions, label: Sequence[str], words: Sequence[Any] = ()
+) -> tuple[TaskKind, str]:
+    """The task that the label columns make, and why, in one sentence.
+
+    Args:
+        values: cells of each label column.
+        options: what was given.
+        label: names of the label columns.
+        words: cells of the text column.
+    """
     if options.task is not None:
         if options.task not in get_args(TaskKind):
             kinds = get_args(TaskKind)
@@ -119,6 +131,10 @@ def find_task(values: Sequence[Sequence[Any]], options: ReadOptions, label: Sequ
     if len(values) > 1:
         return "regression", f"{len(values)} label columns are numbers to predict"
     cells = values[0]
+    if cells and (isinstance(cells[0], ImageRef) or _named_like(cells, IMAGE_SUFFIXES)):
+        return "segmentation", f"'{label[0]}' holds masks"
+    if words and all(isinstance(each, list) for each in (*words[:20], *cells[:20])):
+        return "tokens", f"'{label[0]}' holds a tag for each word"
     if any(isinstance(cell, list) for cell in cells) or (
         label[0].lower().endswith("labels") and any(options.label_separator in str(cell) for cell in cells)
     ):
@@ -200,6 +216,25 @@ def _find_label(columns: Mapping[str, Sequence[Any]]) -> tuple[str, ...]:
     return ()
 
 
+def _find_dense(columns: Mapping[str, Sequence[Any]], task: TaskKind | None) -> tuple[str, ...]:
+    """A column of masks beside images, or of tags beside words, unless another task is asked for."""
+    lowered = {name.lower(): name for name in columns}
+    words = next((lowered[each] for each in _WORDS if each in lowered and _is_lists(columns[lowered[each]])), None)
+    tags = next((lowered[each] for each in _TAGS if each in lowered and _is_lists(columns[lowered[each]])), None)
+    if words and tags and task in (None, "tokens"):
+        return (tags,)
+    mask = next((lowered[each] for each in _MASKS if each in lowered), None)
+    if mask is None or not columns[mask]:
+        return ()
+    files = isinstance(columns[mask][0], ImageRef) or _named_like(columns[mask], IMAGE_SUFFIXES)
+    asked = task == "segmentation" or (task is None and not _find_label(columns))
+    return (mask,) if files and asked else ()
+
+
+def _is_lists(values: Sequence[Any]) -> bool:
+    return bool(values) and all(isinstance(each, list) for each in values[:20])
+
+
 def _find_split(columns: Mapping[str, Sequence[Any]], taken: set[str | None]) -> str | None:
     """A column named for it in which every cell is the name of a split, "train" among them."""
     for name, values in columns.items():
@@ -232,9 +267,13 @@ def _find_files(
     lowered = {name.lower(): name for name in columns}
     for wanted in usual:
         found = lowered.get(wanted)
-        if found and found not in taken and all(str(each).lower().endswith(suffixes) for each in columns[found][:20]):
+        if found and found not in taken and _named_like(columns[found], suffixes):
             return found
     return None
+
+
+def _named_like(values: Sequence[Any], suffixes: tuple[str, ...]) -> bool:
+    return all(str(each).lower().endswith(suffixes) for each in values[:20])
 
 
 def _find_text(columns: Mapping[str, Sequence[Any]], taken: set[str | None]) -> tuple[str, ...]:
@@ -244,6 +283,9 @@ def _find_text(columns: Mapping[str, Sequence[Any]], taken: set[str | None]) -> 
             return (lowered[first], lowered[second])
     for wanted in _TEXTS:
         if wanted in lowered and _is_text(columns[lowered[wanted]]):
+            return (lowered[wanted],)
+    for wanted in _WORDS:
+        if wanted in lowered and _is_lists(columns[lowered[wanted]]):
             return (lowered[wanted],)
     wordy = [name for name in lowered.values() if _is_text(columns[name]) and _has_words(columns[name])]
     return (wordy[0],) if len(wordy) == 1 else ()

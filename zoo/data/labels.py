@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.data.infer import class_names, is_number
+from zoo.data.masks import mask_classes
+from zoo.data.tags import encode_tags, read_tags, tag_classes
 from zoo.data.types import Problem, ReadOptions, Task, TaskKind
 from zoo.errors import DataError
 
@@ -17,13 +19,18 @@ SHOWN = 10
 
 
 def read_labels(raw: Sequence[Sequence[Any]], kind: TaskKind, names: Sequence[str], options: ReadOptions) -> list[Any]:
-    """One label a row: a str, a list of str for several, a list of float for regression, where empty is nan.
+    """One label a row: a str, a list of str for several or for words, a list of float for regression, where empty
+    is nan; the cells themselves for masks.
 
     Raises:
         DataError: targets of a regression that are no numbers, with their rows.
     """
     if kind == "regression":
         return _numbers(raw, names)
+    if kind == "segmentation":
+        return list(raw[0])
+    if kind == "tokens":
+        return list(read_tags(raw[0]))
     if kind == "multilabel":
         several = [cell if isinstance(cell, list) else str(cell).split(options.label_separator) for cell in raw[0]]
         return [[label for label in labels if label.strip()] for labels in several]
@@ -54,10 +61,24 @@ def with_names(labels: list[Any], column: str, names: Sequence[Any], where: Sequ
     return labels, Problem("warning", "class-names", message, tuple(rows))
 
 
-def make_task(kind: TaskKind, labels: Sequence[Any], train: Sequence[int], columns: tuple[str, ...]) -> Task:
-    """The task with the classes of the training rows; numbers in the order of their value, so that 10 follows 9."""
+def make_task(
+    kind: TaskKind, labels: Sequence[Any], train: Sequence[int], columns: tuple[str, ...], named: Sequence[str] = ()
+) -> Task:
+    """The task with the classes of the training rows; numbers in the order of their value, so that 10 follows 9.
+
+    Args:
+        kind: of the task.
+        labels: of every row.
+        train: the training rows.
+        columns: names of the label columns.
+        named: names of the class numbers of masks.
+    """
     if kind == "regression":
         return Task(kind, (), columns)
+    if kind == "segmentation":
+        return Task(kind, mask_classes(labels, named, train), columns)
+    if kind == "tokens":
+        return Task(kind, tag_classes(labels, train), columns)
     found = {str(label) for row in train for label in (labels[row] if kind == "multilabel" else [labels[row]])}
     numeric = all(is_number(label) for label in found)
     classes = sorted(found, key=lambda label: (float(label), label) if numeric else (0.0, label))
@@ -70,6 +91,10 @@ def encode(task: Task, labels: Sequence[Any], names: Sequence[str], rows: Sequen
     Raises:
         DataError: a label that the task does not know.
     """
+    if task.kind == "segmentation":
+        return column(labels)
+    if task.kind == "tokens":
+        return encode_tags(task.classes, labels)
     wanted = range(len(labels)) if rows is None else rows
     index = {name: i for i, name in enumerate(task.classes)}
     if task.kind == "regression":
@@ -96,6 +121,13 @@ def encode(task: Task, labels: Sequence[Any], names: Sequence[str], rows: Sequen
             help="correct the labels, or add training rows for them",
         )
     return multi if task.kind == "multilabel" else single
+
+
+def column(values: Sequence[Any]) -> NDArray[Any]:
+    """(N,) objects, one a row."""
+    found = np.empty(len(values), dtype=object)
+    found[:] = list(values)
+    return found
 
 
 def _numbers(raw: Sequence[Sequence[Any]], names: Sequence[str]) -> list[list[float]]:

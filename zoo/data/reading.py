@@ -13,9 +13,11 @@ from zoo.data.folder import SPLIT_NAMES, read_class_folders
 from zoo.data.infer import Columns, as_images, as_recordings, find_columns, find_task
 from zoo.data.labels import encode as encode
 from zoo.data.labels import make_task, read_labels, with_names
+from zoo.data.masks import class_names, mask_folders, read_mask_folder, survey
 from zoo.data.splits import few_shot, hold_out, sample
 from zoo.data.tables import read_tables, table_files
-from zoo.data.types import AudioRef, Dataset, Examples, ImageRef, Problem, ReadOptions, Table, Task, UnknownId
+from zoo.data.tags import text_of
+from zoo.data.types import AudioRef, Dataset, Examples, ImageRef, Problem, ReadOptions, Table, Task, TaskKind, UnknownId
 from zoo.errors import DataError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -103,24 +105,26 @@ def dataset_of(
     notes += [f"splits are those of column '{columns.split}'"] if columns.split is not None else []
     names_of = list(table.names) if table.names is not None else [f"row {i}" for i in range(len(table))]
     raw = [list(table.columns[name]) for name in columns.label]
-    kind, why = find_task(raw, options, columns.label)
+    kind, why = find_task(raw, options, columns.label, table.columns[columns.text[0]] if columns.text else ())
     notes.append(f"{kind}: {why}")
+    inputs = _only_of(kind, _inputs(table, columns, root or Path(), options), table.name)
     labels = read_labels(raw, kind, names_of, options)
+    if kind == "segmentation":
+        labels = survey(inputs["image"], as_images(labels, root or Path(), options.max_pixels))
     said: list[Problem] = []
     if columns.names is not None and kind in ("binary", "multiclass"):
         labels, naming = with_names(labels, columns.names, table.columns[columns.names], names_of)
         notes.append(naming.message)
         said += [naming] if naming.level != "note" else []
-    inputs = _inputs(table, columns, root or Path(), options)
     rows_of = _rows_by_split(table)
     ids = row_ids(inputs, len(table))
-    checked = audit(inputs, labels, kind, ids, names_of, rows_of, options, into=problems)
+    checked = audit(inputs, labels, kind, ids, names_of, rows_of, options, into=problems, classes=table.classes)
     if problems is not None:
         problems.extend(said)
     notes += checked.notes
     if not checked.rows["train"]:
         raise DataError("no training rows are left", help="look at the rows above")
-    task = make_task(kind, labels, checked.rows["train"], columns.label)
+    task = make_task(kind, labels, checked.rows["train"], columns.label, table.classes)
     targets = encode(task, labels, names_of, [row for rows in checked.rows.values() for row in rows])
     everything = Examples(inputs, targets, tuple(ids), tuple(names_of))
     splits = {split: everything.select(rows) for split, rows in checked.rows.items() if len(rows)}
@@ -178,6 +182,8 @@ def _bytes(value: Any) -> bytes:
             return Path(str(value.path)).read_bytes()
         except OSError:
             return f"unreadable {value.path}".encode()
+    if isinstance(value, tuple) and any(not isinstance(each, str) for each in value):
+        return b"".join(hashlib.sha256(_bytes(each)).digest() for each in value)  # several images
     return "\0".join(value).encode() if isinstance(value, tuple) else str(value).encode()
 
 
@@ -186,12 +192,24 @@ def _inputs(table: Table, columns: Columns, root: Path, options: ReadOptions) ->
     if columns.image is not None:
         inputs["image"] = as_images(table.columns[columns.image], root, options.max_pixels)
     if len(columns.text) == 1:
-        inputs["text"] = [str(value) for value in table.columns[columns.text[0]]]
+        inputs["text"] = [text_of(value) for value in table.columns[columns.text[0]]]
     elif columns.text:
         inputs["text"] = list(zip(*(map(str, table.columns[name]) for name in columns.text), strict=True))
     if columns.audio is not None:
         inputs["audio"] = as_recordings(table.columns[columns.audio], root, options.max_seconds)
     return inputs
+
+
+def _only_of(kind: TaskKind, inputs: dict[Modality, list[Any]], name: str) -> dict[Modality, list[Any]]:
+    """What is labelled: masks belong to images, tags to texts."""
+    modality: Modality | None = {"segmentation": "image", "tokens": "text"}.get(kind)  # type: ignore[assignment]
+    if modality is None:
+        return inputs
+    if modality not in inputs:
+        raise DataError(
+            f"{name} has no column of {modality}s to go with its {kind} labels", help=f"name it with --{modality}-col"
+        )
+    return {modality: inputs[modality]}
 
 
 def _rows_by_split(table: Table) -> dict[str, list[int]]:

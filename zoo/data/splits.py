@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.data.types import Examples, Task
+from zoo.data.types import DENSE, Examples, Task
 from zoo.errors import UsageError
 
 Rows = NDArray[np.int64]
@@ -49,11 +49,13 @@ def few_shot(examples: Examples, task: Task, *, shots: int, seed: int) -> Rows:
     Where a row has several labels, enough rows for each label; one row may serve several.
 
     Raises:
-        UsageError: numbers have no classes.
+        UsageError: numbers have no classes; pixels and words have one each.
     """
     rng = np.random.default_rng(seed)
     if task.kind == "regression":
         raise UsageError(f"{shots} shots a class were asked for, and numbers have no classes", help="use --limit")
+    if task.kind in DENSE:
+        raise UsageError(f"{shots} shots a class were asked for, and a row has many labels", help="use --limit")
     if task.kind == "multilabel" and examples.targets is not None:
         chosen: set[int] = set()
         for column in np.asarray(examples.targets).T:
@@ -80,6 +82,6 @@ def _groups(ids: Sequence[str]) -> list[list[int]]:
 
 def _strata(examples: Examples, task: Task) -> Rows:
     targets = examples.targets
-    if targets is None or task.kind in ("regression", "multilabel"):
+    if targets is None or task.kind not in ("binary", "multiclass"):
         return np.zeros(len(examples), dtype=np.int64)
     return np.asarray(targets, dtype=np.int64)

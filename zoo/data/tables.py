@@ -10,15 +10,17 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from zoo.data.audio import AUDIO_SUFFIXES, looks_like_audio
 from zoo.data.folder import SPLIT_NAMES
+from zoo.data.tags import CONLL, parse_conll
 from zoo.data.types import AudioRef, ImageRef, ReadOptions, Table, UnknownId
 from zoo.errors import DataError, UsageError
 
-SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", *CONLL)
 
 csv.field_size_limit(1 << 30)  # a long text is no reason to fail
 
@@ -98,6 +100,7 @@ def read_rows(path: Path, options: ReadOptions) -> Rows:
         ".jsonl": _read_jsonl,
         ".ndjson": _read_jsonl,
         ".parquet": _read_parquet,
+        **dict.fromkeys(CONLL, _read_conll),
     }
     reader = readers.get(path.suffix.lower())
     if reader is None:
@@ -202,6 +205,10 @@ def _read_jsonl(path: Path, options: ReadOptions) -> Rows:
     return Rows(columns, lines)
 
 
+def _read_conll(path: Path, options: ReadOptions) -> Rows:
+    return Rows(*parse_conll(_text(path, options.encoding), str(path)))
+
+
 def _json_object(line: str, where: str) -> dict[str, Any]:
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
@@ -240,10 +247,9 @@ def _read_parquet(path: Path, options: ReadOptions) -> Rows:
     columns: dict[str, list[Any]] = {}
     for field in table.schema:
         values = table.column(field.name).to_pylist()
-        if pa.types.is_struct(field.type) and {f.name for f in field.type} >= {"bytes"}:
-            columns[field.name] = _files(values, path)
-        elif pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type):
-            columns[field.name] = _files([{"bytes": value} for value in values], path)
+        files = _references(field.type, values, range(len(values)), path)
+        if files is not None:
+            columns[field.name] = files
         elif field.name in names:
             columns[field.name] = [_named(value, names[field.name]) for value in values]
         else:
@@ -258,13 +264,32 @@ def _parquet_cell(value: Any) -> Any:
     return "" if missing else str(value)
 
 
-def _files(values: Sequence[Mapping[str, Any] | None], path: Path) -> list[ImageRef] | list[AudioRef]:
+def _references(kind: Any, values: Sequence[Any], rows: Sequence[int], path: Path) -> list[Any] | None:
+    """Images or recordings of a column of this pyarrow type, tuples of them where it holds lists; None of any other."""
+    import pyarrow as pa
+
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        lists = [value or [] for value in values]
+        owners = [row for row, each in zip(rows, lists, strict=True) for _ in each]
+        flat = _references(kind.value_type, [one for each in lists for one in each], owners, path)
+        if flat is None:
+            return None
+        found = iter(flat)
+        return [tuple(islice(found, len(each))) for each in lists]
+    if pa.types.is_struct(kind) and any(field.name == "bytes" for field in kind):
+        return _files(values, rows, path)
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        return _files([{"bytes": value} for value in values], rows, path)
+    return None
+
+
+def _files(values: Sequence[Mapping[str, Any] | None], rows: Sequence[int], path: Path) -> list[Any]:
     """Cells of bytes, or of `{"bytes": ..., "path": ...}`: recordings where the first one is, else images."""
     first = next((value for value in values if value and (value.get("bytes") or value.get("path"))), {})
     heard = looks_like_audio((first.get("bytes") or b"")[:12])
     heard = heard or str(first.get("path") or "").lower().endswith(AUDIO_SUFFIXES)
     kind: Any = AudioRef if heard else ImageRef
-    return [kind(**_file(value or {}, path, row)) for row, value in enumerate(values)]
+    return [kind(**_file(value or {}, path, row)) for row, value in zip(rows, values, strict=True)]
 
 
 def _file(value: Mapping[str, Any], path: Path, row: int) -> dict[str, Any]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from zoo.catalog.spec import ImagePreprocess, fingerprint
-from zoo.data.augment import Draw, crop_box, jitter
+from zoo.data.augment import Draw, crop_box, jitter, turn
+from zoo.data.masks import VOID
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,6 +49,43 @@ class ImageProcessor:
         pixels = np.array(image, dtype=np.uint8, copy=True)
         # (H, W) or (H, W, C) -> (C, H, W)
         return torch.from_numpy(pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+
+    def mask(self, value: Any, draw: Draw | None = None) -> Tensor:
+        """(H, W) uint8 of a mask, moved as `__call__` moves its image: never blended, 255 where there is none.
+
+        Args:
+            value: PIL image of class numbers, of the size of its image.
+            draw: as for the image.
+        """
+        import torch
+
+        nearest = ImageProcessor(replace(self.preprocess, interpolation="nearest", fill=VOID))
+        if draw is not None and draw.changes:
+            rng = draw.generator()
+            box = crop_box(value.size, draw.augment, rng)
+            value = nearest._fit(value) if box is None else nearest._boxed(value, box)
+            value = turn(value, draw.augment, rng, nearest._resample(), fill=VOID)
+        else:
+            value = nearest._fit(value)
+        return torch.from_numpy(np.array(value, dtype=np.uint8, copy=True))
+
+    def whole(self) -> ImageProcessor:
+        """The same without cutting anything off, for answers to every pixel: squashed where it was cropped."""
+        if self.preprocess.fit == "pad":
+            return self
+        return ImageProcessor(replace(self.preprocess, fit="squash", resize=None))
+
+    def unmask(self, numbers: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+        """(H, W) numbers of what `whole` gave, back at the (W, H) of the image; the inverse of its geometry."""
+        from PIL import Image
+
+        image = Image.fromarray(numbers)
+        if self.preprocess.fit == "pad":
+            height, width = self.preprocess.size
+            w, h = self._within(size)
+            left, upper = (width - w) // 2, (height - h) // 2
+            image = image.crop((left, upper, left + w, upper + h))
+        return np.asarray(image.resize(size, Image.Resampling.NEAREST))
 
     def length(self, example: Tensor) -> int:
         return 1
@@ -121,11 +161,14 @@ class ImageProcessor:
 
     def _padded(self, image: Any) -> Any:
         height, width = self.preprocess.size
-        w, h = image.size
+        return self._on_canvas(image.resize(self._within(image.size), self._resample()), width, height)
+
+    def _within(self, size: tuple[int, int]) -> tuple[int, int]:
+        """(W, H) of an image of this (W, H) when it is as large as fits."""
+        height, width = self.preprocess.size
         # Divided as timm and open_clip do, so that halves round alike.
-        ratio = max(w / width, h / height)
-        size = (max(round(w / ratio), 1), max(round(h / ratio), 1))
-        return self._on_canvas(image.resize(size, self._resample()), width, height)
+        ratio = max(size[0] / width, size[1] / height)
+        return max(round(size[0] / ratio), 1), max(round(size[1] / ratio), 1)
 
     def _on_canvas(self, image: Any, width: int, height: int) -> Any:
         from PIL import Image
