@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
@@ -18,8 +19,11 @@ def stages_of(model: nn.Module) -> tuple[Stage, ...]:
     names = [name for name, _ in model.named_parameters()]
     matched = _matched(model)
     if matched is None or set(matched) != set(names) or len(set(matched.values())) < 2:
-        return stages_by_group(model, _by_children(model, names))
-    return stages_by_group(model, _corrected(matched))
+        found = stages_by_group(model, _by_children(model, names))
+    else:
+        found = stages_by_group(model, _corrected(matched))
+    # timm's `head` may hold layers of the network itself; in zoo the word means what is put on top of a backbone.
+    return tuple(replace(stage, name="top") if stage.name == "head" else stage for stage in found)
 
 
 def _matched(model: nn.Module) -> dict[str, int] | None:

@@ -23,6 +23,17 @@ _LEFT_OVER_PARTS = ("rotary_emb", "pooler", "relative_position_index", "position
 _PREFIXES = ("module.", "_orig_mod.")
 
 
+def set_aside(model: nn.Module) -> nn.Module:
+    """The same model, in which what only pretraining uses is a buffer: as a parameter it would never get a gradient."""
+    for name, parameter in list(model.named_parameters()):
+        if name.endswith(_UNUSED_ANYWAY):
+            path, _, own = name.rpartition(".")
+            owner = model.get_submodule(path)
+            delattr(owner, own)
+            owner.register_buffer(own, parameter.data)
+    return model
+
+
 def state_of(request: LoadRequest, folder: ModelFolder) -> dict[str, Tensor]:
     """All tensors of the requested weights: those of the folder, or of another file or folder.
 

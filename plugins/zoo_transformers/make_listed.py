@@ -13,6 +13,7 @@ import torch
 
 from zoo_transformers import idefics_spec
 from zoo_transformers.families import facts_of, native
+from zoo_transformers.fitting import set_aside
 from zoo_transformers.folder import DEFAULT_LENGTH
 from zoo_transformers.idefics import fitted
 from zoo_transformers.known import ENTRIES, Entry
@@ -37,7 +38,7 @@ def row_of(entry: Entry) -> dict[str, Any]:
         return _joint(entry, config)
     facts = facts_of(values)
     with quiet(), torch.device("meta"):
-        model = encoder_of(bare_model_class(config)(config))
+        model = encoder_of(set_aside(bare_model_class(config)(config)))
     how = entry.pooling or native(entry.family, values)
     if facts.modality == "text" and how != "pooler" and getattr(model, "pooler", None) is not None:
         model.pooler = None  # type: ignore[assignment]

@@ -13,7 +13,8 @@ from torch import nn
 
 import zoo
 from zoo import LoadRequest, UsageError, WeightsError
-from zoo_transformers.fitting import check_fit, state_of
+from zoo_transformers.audio_spec import settle
+from zoo_transformers.fitting import check_fit, set_aside, state_of
 from zoo_transformers.folder import ModelFolder, open_folder
 
 SMALL = ("*.json", "*.txt", "*.model", "bpe.codes")
@@ -70,7 +71,7 @@ def open_model(folder: ModelFolder, request: LoadRequest) -> tuple[nn.Module, fr
         if request.weights is None or request.assets is not None:
             config.dtype = torch.float32
             model: nn.Module = kind(config)
-            return encoder_of(model), frozenset()
+            return encoder_of(set_aside(model)), frozenset()
         state = state_of(request, folder)
         try:
             model, told = kind.from_pretrained(
@@ -83,7 +84,7 @@ def open_model(folder: ModelFolder, request: LoadRequest) -> tuple[nn.Module, fr
             )
         except (RuntimeError, ValueError, KeyError) as error:
             raise WeightsError(f"the weights of {request.spec.name} do not fit: {first_line(error)}") from error
-    absent = check_fit(model, told, request)
+    absent = check_fit(set_aside(model), told, request)
     for parameter in model.parameters():
         # A tensor that lies in its file lies at any address, and sums differ in their last bit with the alignment.
         parameter.data = parameter.data.clone()
@@ -143,6 +144,8 @@ def _config(folder: ModelFolder) -> Any:
             f"transformers {transformers.__version__} cannot open {folder.path}: {first_line(error)}",
             help="models that bring their own code are not run; a newer transformers may know this type",
         ) from error
+    if folder.facts.modality == "audio":
+        settle(config)
     if folder.facts.family == "vit_mae":
         config.mask_ratio = 0.0  # Nothing is hidden outside of pretraining.
     return config

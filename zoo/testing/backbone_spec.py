@@ -28,7 +28,10 @@ def dim(subject: BackboneSubject) -> str:
     width = subject.run(subject.batch(2)).pooled.shape[1]
     said = subject.backbone.dim
     require(said == width, f"pooled has {width} columns, the backbone says dim {said}")
-    require(subject.spec.dim in (None, width), f"pooled has {width} columns, the specification says {subject.spec.dim}")
+    stated = subject.spec.dim
+    if stated is not None and subject.spec.space is not None:
+        stated *= len(subject.backbone.modalities)  # towers that share a space stand side by side
+    require(stated in (None, width), f"pooled has {width} columns, the specification says {stated}")
     return f"D = {width}"
 
 

@@ -74,16 +74,18 @@ def _noise(size: tuple[int, int], seed: int) -> Image.Image:
     return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
 
 
-def lit(quadrant: tuple[int, int], side: int = 64) -> Image.Image:
+def grey(side: int = 64) -> Image.Image:
+    """A picture of one colour."""
+    return Image.new("RGB", (side, side), (128, 128, 128))
+
+
+def lit(quarter: tuple[int, int], seed: int, side: int = 64) -> Image.Image:
     """A grey picture with noise in one quarter: (0, 1) is above, on the right."""
-    pixels = np.full((side, side, 3), 128, dtype=np.uint8)
-    half, (down, right) = side // 2, quadrant
+    image, block = grey(side), side // 4
     # Well inside its quarter, so that a centre crop leaves all of it.
-    at = slice(down * half + side // 8, down * half + half - side // 8)
-    across = slice(right * half + side // 8, right * half + half - side // 8)
-    shape = pixels[at, across].shape
-    pixels[at, across] = np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8)
-    return Image.fromarray(pixels)
+    at = tuple(place * side // 2 + side // 8 for place in (quarter[1], quarter[0]))
+    image.paste(_noise((block, block), seed), at)
+    return image
 
 
 _KINDS: dict[Modality, Any] = {"image": _picture, "text": _text, "audio": _sound}

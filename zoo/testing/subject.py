@@ -24,8 +24,11 @@ from zoo.models.load import build, build_request
 from zoo.testing.report import Broken, Inapplicable
 from zoo.testing.samples import samples
 
-CLOSE = 2e-5
-"""Largest difference, relative to the largest value, between two ways to compute the same float32 features."""
+CLOSE = 1e-4
+"""Largest difference, relative to the largest value, between two ways to compute the same float32 features.
+
+Rounding reached 4e-5 in a deep random network; the faults that are looked for measure 1e-2 and more.
+"""
 
 
 class BackboneSubject:
@@ -82,9 +85,10 @@ class BackboneSubject:
 
     @functools.cached_property
     def backbone(self) -> Backbone:
-        """A copy in which nothing is zero any more and running statistics are no default.
+        """A copy in which no parameter is zero and running statistics are those of data.
 
-        Fresh networks hide their faults: a gate or a last layer at zero makes all that comes before it invisible.
+        Fresh networks hide their faults: a gate or a last layer at zero makes all that comes before it invisible, and
+        batch norm that has seen nothing lets the signal die out.
         """
         woken = self.fresh()
         generator = torch.Generator().manual_seed(5)
@@ -93,12 +97,26 @@ class BackboneSubject:
                 if parameter.is_floating_point() and not parameter.any():
                     scale = 0.5 if parameter.numel() == 1 else 0.05
                     parameter.copy_(torch.randn(parameter.shape, generator=generator) * scale)
-            for module in woken.modules():
-                if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is not None:
-                    assert module.running_var is not None
-                    module.running_mean.copy_(torch.randn(module.running_mean.shape, generator=generator) * 0.05)
-                    module.running_var.copy_(torch.rand(module.running_var.shape, generator=generator) * 0.4 + 0.8)
+        norms = [m for m in woken.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
+        if norms:
+            self._calibrate(woken, norms)
         return woken
+
+    def _calibrate(self, woken: Backbone, norms: list[nn.modules.batchnorm._BatchNorm]) -> None:
+        momenta = [norm.momentum for norm in norms]
+        batch = {m: _tensors(woken.processor(m), samples(m)) for m in woken.modalities}
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # the plain average
+            norm.train()
+        with torch.no_grad():
+            woken(batch)
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+            assert norm.running_var is not None
+            # A channel that hardly varies would have rounding blown up into a signal.
+            norm.running_var.clamp_(min=float(norm.running_var.median()) / 10 + 1e-4)
+        woken.eval()
 
     def fresh(self, of: Backbone | None = None) -> Backbone:
         """A copy that may be changed."""
@@ -112,14 +130,9 @@ class BackboneSubject:
         """One for each modality."""
         return {modality: self.backbone.processor(modality) for modality in self.backbone.modalities}
 
-    def collated(self, modality: Modality, values: Sequence[Any]) -> dict[str, Tensor]:
-        """CPU tensors of these values, still compact."""
-        processor = self.processors[modality]
-        return processor.collate([processor(value) for value in values])
-
     def finished(self, modality: Modality, values: Sequence[Any]) -> dict[str, Tensor]:
         """What the backbone takes."""
-        return self.processors[modality].finish(self.collated(modality, values))
+        return _tensors(self.processors[modality], values)
 
     def batch(self, rows: int = 8, values: Mapping[Modality, Sequence[Any]] | None = None) -> Inputs:
         """A batch of made inputs of every modality."""
@@ -177,6 +190,10 @@ def token_distance(a: Features, b: Features) -> float:
     """`distance` of the real tokens, row by row."""
     pairs = zip(real_tokens(a), real_tokens(b), strict=True)
     return max((distance(one, other) for one, other in pairs), default=0.0)
+
+
+def _tensors(processor: Processor, values: Sequence[Any]) -> dict[str, Tensor]:
+    return processor.finish(processor.collate([processor(value) for value in values]))
 
 
 def _selection(given: str | BackboneSpec, catalog: Catalog | None, weights: str | None) -> Selection:
