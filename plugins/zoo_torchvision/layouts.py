@@ -116,7 +116,8 @@ def inception(model: nn.Module) -> Layout:
         else:
             stages.append((name, (child,)))
     first, modules = stages[0]
-    stages[0] = (first, (TransformInput(), *modules))
+    model.transform = TransformInput()  # a part of the model, so that train() and eval() reach it too
+    stages[0] = (first, (model.transform, *modules))
     return Layout(tuple(stages), ("fc.*", "AuxLogits.*", "aux1.*", "aux2.*"))
 
 

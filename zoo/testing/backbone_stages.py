@@ -17,8 +17,11 @@ from zoo.testing.subject import BackboneSubject, token_distance
 
 @law(consequence="parameters outside of every stage are never trained, those in two are trained at two rates")
 def stages_partition(subject: BackboneSubject) -> str:
-    """Every parameter is in exactly one stage."""
+    """Every parameter is in exactly one stage, and the modules of stages are parts of the backbone."""
     subject.backbone.check_stages()
+    parts = {id(module) for module in subject.backbone.modules()}
+    foreign = [s.name for s in subject.backbone.stages() if any(id(module) not in parts for module in s.modules)]
+    require(not foreign, f"{few(foreign)} hold modules that are no parts of the backbone")
     counts = [sum(p.numel() for p in stage.parameters()) for stage in subject.backbone.stages()]
     return f"{len(counts)} stages hold {sum(counts):,} parameters"
 
