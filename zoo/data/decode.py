@@ -56,7 +56,7 @@ def decode(ref: ImageRef) -> Any:
 
 
 def decoded(value: Any) -> Any:
-    """The image or the recording that a reference stands for; a tuple of them one by one; other values as they are.
+    """The image or the recording that a reference stands for; a tuple of several as such; other values as they are.
 
     Raises:
         DataError: names the file and what is wrong with it.
@@ -66,7 +66,8 @@ def decoded(value: Any) -> Any:
     if isinstance(value, AudioRef):
         return decode_audio(value)
     if isinstance(value, tuple):
-        return tuple(map(decoded, value))
+        several = tuple(map(decoded, value))
+        return several[0] if len(several) == 1 and not isinstance(several[0], str) else several
     return value
 
 

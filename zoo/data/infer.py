@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
@@ -17,7 +17,8 @@ _LABELS = ("label", "labels", "target", "targets", "class", "category", "score",
 _TEXTS = ("text", "sentence", "content", "review", "title", "question", "comment", "description", "body")
 _PAIRS = (("sentence1", "sentence2"), ("text_a", "text_b"), ("premise", "hypothesis"), ("question1", "question2"),
           ("text1", "text2"))  # fmt: skip
-_IMAGES = ("image", "img", "picture", "photo", "file", "filename", "file_name", "path", "image_path")
+_IMAGES = ("image", "img", "picture", "photo", "file", "filename", "file_name", "path", "image_path",
+           "images", "pictures", "photos")  # fmt: skip
 _AUDIO = ("audio", "sound", "recording", "wav", "speech", "file", "filename", "file_name", "path", "audio_path")
 _MASKS = ("mask", "masks", "mask_path", "segmentation", "segmentation_mask")
 _WORDS = ("tokens", "words")
@@ -163,16 +164,18 @@ def _is_code(text: str) -> bool:
     return len(digits) > 1 and digits[0] == "0" and digits.isdigit()
 
 
-def as_images(values: Sequence[Any], root: Path, max_pixels: int = MAX_PIXELS) -> list[ImageRef]:
-    """Cells of an image column: references stay, paths are taken from the table's folder."""
-    found = []
-    for row, value in enumerate(values):
+def as_images(values: Sequence[Any], root: Path, max_pixels: int = MAX_PIXELS) -> list[Any]:
+    """Cells of an image column: references stay, paths are taken from the table's folder, a list becomes a tuple."""
+
+    def image(value: Any, row: int) -> Any:
+        if isinstance(value, list | tuple):
+            return tuple(image(each, row) for each in value)
         if isinstance(value, ImageRef):
-            found.append(value if value.max_pixels == max_pixels else replace(value, max_pixels=max_pixels))
-            continue
+            return value if value.max_pixels == max_pixels else replace(value, max_pixels=max_pixels)
         name, path = _named_file(value, row, root)
-        found.append(ImageRef(name, path, data=b"" if path is None else None, max_pixels=max_pixels))
-    return found
+        return ImageRef(name, path, data=b"" if path is None else None, max_pixels=max_pixels)
+
+    return [image(value, row) for row, value in enumerate(values)]
 
 
 def as_recordings(values: Sequence[Any], root: Path, max_seconds: float = MAX_SECONDS) -> list[AudioRef]:
@@ -260,9 +263,9 @@ def _find_files(
     usual: Sequence[str],
     suffixes: tuple[str, ...],
 ) -> str | None:
-    """A column of references, or one of a usual name whose cells end like files of this kind."""
+    """A column of references, or one of a usual name whose cells end like files of this kind; lists of them, too."""
     for name, values in columns.items():
-        if name not in taken and values and isinstance(values[0], kind):
+        if name not in taken and isinstance(next(_each(values), None), kind):
             return name
     lowered = {name.lower(): name for name in columns}
     for wanted in usual:
@@ -273,7 +276,14 @@ def _find_files(
 
 
 def _named_like(values: Sequence[Any], suffixes: tuple[str, ...]) -> bool:
-    return all(str(each).lower().endswith(suffixes) for each in values[:20])
+    some = [str(each).lower() for each in _each(values[:20])]
+    return bool(some) and all(each.endswith(suffixes) for each in some)
+
+
+def _each(values: Sequence[Any]) -> Iterator[Any]:
+    """Cells one by one; those that are lists by what is in them."""
+    for value in values:
+        yield from value if isinstance(value, list | tuple) else (value,)
 
 
 def _find_text(columns: Mapping[str, Sequence[Any]], taken: set[str | None]) -> tuple[str, ...]:

@@ -99,7 +99,7 @@ class Examples:
     (N, K) float32 numbers, or (N,) objects: a `Mask` or the `Tags` of each row."""
 
     inputs: Mapping[Modality, Sequence[Any]]
-    """"image": ImageRef, "text": str or pair of str, "audio": AudioRef; all of length N."""
+    """"image": ImageRef or a tuple of them, "text": str or pair of str, "audio": AudioRef; all of length N."""
     targets: NDArray[Any] | None
     """None: unlabelled rows."""
     ids: tuple[str, ...]

@@ -77,7 +77,7 @@ def check(
 
 @dataclass(frozen=True)
 class BadFile:
-    """An image or a recording that cannot be decoded."""
+    """An image or a recording that cannot be decoded; a row of several images may have several."""
 
     split: str
     row: int
@@ -107,7 +107,8 @@ def look_at_files(
         (split, row, ref)
         for split, examples in dataset.splits.items()
         for column in examples.inputs.values()
-        for row, ref in enumerate(column)
+        for row, value in enumerate(column)
+        for ref in (value if isinstance(value, tuple) else (value,))
         if isinstance(ref, ImageRef | AudioRef)
     ]
     refs = [ref for _, _, ref in rows]

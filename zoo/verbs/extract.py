@@ -80,7 +80,7 @@ def extract(
     Raises:
         DataError, UsageError, WeightsError: bad input, each with its mend.
     """
-    from zoo.models.load import check_serves, load
+    from zoo.models.load import check_rows, check_serves, load
     from zoo.transfer.devices import choose_device
     from zoo.transfer.trained import set_pooling
 
@@ -96,6 +96,7 @@ def extract(
     if isinstance(backbone, str):
         backbone = load(backbone, weights=weights, towers=tuple(examples.inputs), offline=offline)
     check_serves(backbone, tuple(examples.inputs))
+    check_rows(backbone, examples)
     if pooling is not None:
         set_pooling(backbone, pooling)
     if level not in (POOLED, TOKENS):

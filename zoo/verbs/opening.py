@@ -16,7 +16,7 @@ from zoo.data.types import Dataset
 from zoo.errors import UsageError
 from zoo.models.backbone import Backbone
 from zoo.models.fusion import Fused, Paired, fuse
-from zoo.models.load import build, check_serves, serving
+from zoo.models.load import build, check_rows, check_serves, serving
 from zoo.transfer.devices import choose_device
 from zoo.transfer.options import Subject, Training, resolve
 from zoo.transfer.tasks import loss_for
@@ -72,6 +72,8 @@ def open_job(config: RunConfig, backbone: Backbone | None, data: Dataset | None,
     texts = data.splits["train"].inputs.get("text")
     if texts and isinstance(texts[0], tuple) and not isinstance(backbone, Paired):
         backbone = Paired(backbone)
+    for examples in data.splits.values():
+        check_rows(backbone, examples)
     training, reasons = _settled(config.train, data, backbone)
     if training.pooling is not None:
         set_pooling(backbone, training.pooling)

@@ -128,6 +128,10 @@ def _wrong(trained: Trained, item: Item) -> str | None:
                 return error.what
         if modality == "text" and not (value if isinstance(value, str) else "".join(value)).strip():
             return "empty text"
+    try:
+        trained.backbone.check_row(item[1])
+    except ZooError as error:
+        return error.what
     return None
 
 
@@ -152,6 +156,9 @@ def _items(inputs: Iterable[Any], trained: Trained, read: ReadOptions) -> Iterat
 def _file_items(each: Any, modality: Modality) -> Iterator[Item]:
     if isinstance(each, ImageRef | AudioRef):
         yield each.name, {modality: each}
+        return
+    if isinstance(each, list | tuple):  # several images of one row
+        yield ", ".join(str(getattr(one, "name", one)) for one in each), {modality: _value(modality, each)}
         return
     path = Path(each)
     files = sorted(files_below(path)) if path.is_dir() else [path]
@@ -178,6 +185,8 @@ def _table_items(path: Path, modalities: Sequence[Modality], read: ReadOptions) 
 
 
 def _value(modality: Modality, value: Any) -> Any:
+    if modality == "image" and isinstance(value, list | tuple):
+        return tuple(_value(modality, each) for each in value)
     if isinstance(value, str | Path) and modality != "text":
         kind = ImageRef if modality == "image" else AudioRef
         return kind(name=str(value), path=str(value))
