@@ -69,6 +69,10 @@ _EXPORTS = {
     "Stage": "zoo.models.backbone",
     "stages_by_group": "zoo.models.stages",
     "Head": "zoo.models.heads",
+    "detector": "zoo.models.detector",
+    "Detector": "zoo.models.detector",
+    "TrueBoxes": "zoo.models.detector",
+    "FoundBoxes": "zoo.models.detector",
     "fetch": "zoo.models.weights",
     "read_weights": "zoo.models.weights",
     "load_state": "zoo.models.weights",
@@ -87,6 +91,7 @@ _EXPORTS = {
     "open_run": "zoo.verbs.runs",
     "list_backbones": "zoo.verbs.listing",
     "resume": "zoo.verbs.finetune",
+    "new_plugin": "zoo.verbs.new_plugin",
     "remove_run": "zoo.verbs.runs",
     "doctor": "zoo.verbs.doctor",
     "Training": "zoo.transfer.options",
@@ -157,6 +162,10 @@ if TYPE_CHECKING:
     from zoo.models.backbone import Inputs as Inputs
     from zoo.models.backbone import Processor as Processor
     from zoo.models.backbone import Stage as Stage
+    from zoo.models.detector import Detector as Detector
+    from zoo.models.detector import FoundBoxes as FoundBoxes
+    from zoo.models.detector import TrueBoxes as TrueBoxes
+    from zoo.models.detector import detector as detector
     from zoo.models.features import Features as Features
     from zoo.models.features import Pooling as Pooling
     from zoo.models.features import first_real as first_real
@@ -184,6 +193,7 @@ if TYPE_CHECKING:
     from zoo.verbs.finetune import finetune as finetune
     from zoo.verbs.finetune import resume as resume
     from zoo.verbs.listing import list_backbones as list_backbones
+    from zoo.verbs.new_plugin import new_plugin as new_plugin
     from zoo.verbs.plan import plan as plan
     from zoo.verbs.predict import predict as predict
     from zoo.verbs.run import Run as Run

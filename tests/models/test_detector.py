@@ -1,0 +1,237 @@
+"""Detection on the feature pyramid of a backbone: what is learned, what stays frozen, where boxes lie."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageDraw
+from torch.utils.data import DataLoader
+
+import zoo
+from zoo.data.augment import Draw, recipe
+from zoo.data.boxes import Boxes
+from zoo.data.letterbox import LetterboxProcessor
+from zoo.models.detector import Detector, DetectorKind, FoundBoxes, TrueBoxes, detector
+from zoo.models.pyramid import Pyramid
+from zoo.transfer.precision import measure_boxes
+
+CLASSES = ("box", "disc")
+
+
+def picture(rng: np.random.Generator) -> tuple[Image.Image, TrueBoxes]:
+    """A grey image with up to three red rectangles and blue discs that do not touch."""
+    width, height = (int(side) for side in rng.integers(64, 97, 2))
+    image = Image.fromarray(rng.integers(90, 130, (height, width, 3)).astype(np.uint8))
+    draw = ImageDraw.Draw(image)
+    boxes: list[tuple[int, int, int, int]] = []
+    labels: list[int] = []
+    for _ in range(int(rng.integers(1, 4))):
+        side, label = int(rng.integers(16, 34)), int(rng.integers(0, 2))
+        x, y = int(rng.integers(0, width - side)), int(rng.integers(0, height - side))
+        if any(x < r and left < x + side and y < b and top < y + side for left, top, r, b in boxes):
+            continue
+        where = [x, y, x + side - 1, y + side - 1]
+        draw.rectangle(where, fill=(220, 40, 40)) if label == 0 else draw.ellipse(where, fill=(40, 60, 220))
+        boxes.append((x, y, x + side, y + side))
+        labels.append(label)
+    return image, TrueBoxes(torch.tensor(boxes, dtype=torch.float32), torch.tensor(labels))
+
+
+def pictures(count: int, seed: int = 0) -> list[tuple[Image.Image, TrueBoxes]]:
+    rng = np.random.default_rng(seed)
+    return [picture(rng) for _ in range(count)]
+
+
+def batch(
+    processor: LetterboxProcessor, rows: Sequence[tuple[Image.Image, TrueBoxes]]
+) -> dict[str, dict[str, torch.Tensor]]:
+    return {"image": processor.finish(processor.collate([processor(image) for image, _ in rows]))}
+
+
+def found_by(
+    model: Detector, processor: LetterboxProcessor, rows: Sequence[tuple[Image.Image, TrueBoxes]]
+) -> list[FoundBoxes]:
+    model.eval()
+    with torch.inference_mode():
+        found = model(batch(processor, rows))
+    assert isinstance(found, list)
+    return found
+
+
+def precision(model: Detector, processor: LetterboxProcessor, rows: Sequence[tuple[Image.Image, TrueBoxes]]) -> float:
+    """mAP at IoU 0.5."""
+    said = [
+        Boxes(each.boxes.numpy(), each.labels.numpy(), CLASSES, image.size, scores=each.scores.numpy())
+        for each, (image, _) in zip(found_by(model, processor, rows), rows, strict=True)
+    ]
+    true = [Boxes(truth.boxes.numpy(), truth.labels.numpy(), CLASSES, image.size) for image, truth in rows]
+    return measure_boxes(said, true)["map_50"] or 0.0
+
+
+def train(
+    model: Detector,
+    processor: LetterboxProcessor,
+    rows: Sequence[tuple[Image.Image, TrueBoxes]],
+    *,
+    epochs: int,
+    lr: float,
+) -> list[float]:
+    """The mean loss of each epoch, in batches of 8."""
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=lr)
+    order = torch.Generator().manual_seed(0)
+    means = []
+    for _ in range(epochs):
+        model.train()
+        total = 0.0
+        for picked in DataLoader(range(len(rows)), 8, shuffle=True, generator=order):  # type: ignore[arg-type]
+            some = [rows[i] for i in picked]
+            losses = model(batch(processor, some), [truth for _, truth in some])
+            assert isinstance(losses, dict)
+            loss = torch.stack(list(losses.values())).sum()
+            torch.autograd.backward(loss)
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+            total += float(loss.detach()) * len(some)
+        means.append(total / len(rows))
+    return means
+
+
+@pytest.mark.parametrize(
+    ("name", "levels"), [("resnet18", ["layer1", "layer2"]), ("mobilenet_v2", ["features.3", "features.6"])]
+)
+def test_a_detector_learns_to_find_shapes_it_has_not_seen(name: str, levels: list[str]) -> None:
+    torch.manual_seed(0)
+    model = detector(zoo.load(f"torchvision/{name}@random"), CLASSES, width=64, levels=levels)
+    processor = model.processor(64)
+    rows, unseen = pictures(32), pictures(16, seed=1)
+    before = precision(model, processor, unseen)
+    losses = train(model, processor, rows, epochs=6, lr=3e-3)
+    assert losses[-1] < 0.7 * losses[0]
+    assert precision(model, processor, unseen) > before + 0.25
+
+
+class Whole(torch.nn.Module):
+    """Maps and feature pyramid together, as torchvision's detectors want their backbone."""
+
+    def __init__(self, pyramid: Pyramid, fpn: Any) -> None:
+        super().__init__()
+        self.maps = [pyramid]  # in a list, or its modules would be registered again
+        self.fpn = fpn
+
+    def forward(self, pixels: torch.Tensor) -> Any:
+        return self.fpn({str(i): each for i, each in enumerate(self.maps[0]({"image": {"pixels": pixels}}))})
+
+
+@pytest.mark.parametrize("kind", ["fcos", "retinanet", "faster-rcnn"])
+def test_a_detector_says_what_torchvision_says_and_all_of_it_learns(kind: DetectorKind) -> None:
+    from torchvision.models.detection.transform import GeneralizedRCNNTransform
+
+    torch.manual_seed(0)
+    model = detector(zoo.load("torchvision/resnet18@random"), CLASSES, kind=kind, width=64)
+    pixels = torch.randn(2, 3, 64, 64)
+    first = 1 if kind == "faster-rcnn" else 0
+    truth = [
+        TrueBoxes(torch.tensor([[8.0, 8.0, 40.0, 44.0]]), torch.tensor([1])),
+        TrueBoxes(torch.zeros(0, 4), torch.zeros(0).long()),
+    ]
+    torch.manual_seed(1)  # Faster R-CNN draws its proposals
+    losses = model.train()({"image": {"pixels": pixels}}, truth)
+    assert isinstance(losses, dict)
+    torch.autograd.backward(torch.stack(list(losses.values())).sum())
+    assert [n for n, p in model.head.named_parameters() if p.grad is None or not p.grad.isfinite().all()] == []
+    found = model.eval()({"image": {"pixels": pixels}})
+
+    net: Any = model.head.net
+    net.backbone = Whole(model.pyramid, net.backbone)
+    # Without resizing it draws no random number of its own.
+    net.transform = GeneralizedRCNNTransform(64, 64, [0.0] * 3, [1.0] * 3, fixed_size=(64, 64), _skip_resize=True)
+    for each, own in zip(net.eval()(list(pixels)), found, strict=True):
+        torch.testing.assert_close(own.boxes, each["boxes"])
+        assert own.labels.tolist() == (each["labels"] - first).tolist()
+        torch.testing.assert_close(own.scores, each["scores"])
+    torch.manual_seed(1)
+    model.train()
+    expected = net(list(pixels), [{"boxes": t.boxes, "labels": t.labels + first} for t in truth])
+    torch.testing.assert_close(losses, dict(expected))
+
+
+def test_training_leaves_frozen_stages_as_they_are_to_the_last_bit() -> None:
+    torch.manual_seed(0)
+    backbone = zoo.load("torchvision/resnet18@random").train()
+    before = {name: tensor.clone() for name, tensor in backbone.state_dict().items()}
+    model = detector(backbone, CLASSES, width=64)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in backbone.state_dict().items())  # batch norm too
+    backbone.freeze_except(["layer4"])
+    train(model, model.processor(64), pictures(8), epochs=2, lr=1e-2)
+    moved = {name for name, tensor in backbone.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert {name.split(".")[1] for name in moved} == {"layer4"}
+    assert any("running_mean" in name for name in moved)
+
+
+def test_levels_are_those_of_the_papers_and_weights_are_held_once() -> None:
+    backbone = zoo.load("torchvision/resnet18@random")
+    model = detector(backbone, CLASSES)
+    assert model.options.levels == ("layer2", "layer3", "layer4")
+    assert model.pyramid.strides == (8, 16, 32)
+    assert detector(backbone, CLASSES, kind="faster-rcnn", width=64).pyramid.strides == (4, 8, 16, 32)
+    count = sum(tensor.numel() for tensor in backbone.state_dict().values())
+    assert sum(t.numel() for n, t in model.state_dict().items() if n.startswith("backbone.")) == count
+    assert all(name.startswith(("backbone.", "head.")) for name in model.state_dict())
+
+
+def test_boxes_follow_the_image_through_every_change_and_back() -> None:
+    image = Image.new("RGB", (90, 60), (0, 0, 0))
+    ImageDraw.Draw(image).rectangle((30, 20, 49, 39), fill=(255, 255, 255))
+    box = np.array([30, 20, 50, 40])
+    processor = LetterboxProcessor(zoo.ImagePreprocess(size=(64, 64)), 96)
+    draws = [None, *(Draw(recipe("flip=0.5,crop=0.6"), 0, 0, row) for row in range(12))]
+    for draw in draws:
+        pixels, frame = processor(image, draw)
+        ys, xs = np.nonzero(pixels[0].numpy() > 127)
+        scale, shift = frame[[0, 2, 0, 2]].numpy(), frame[[1, 3, 1, 3]].numpy()
+        there = box * scale + shift
+        left, right = sorted((there[0], there[2]))
+        # A pixel on either side for the resampling, and the crop may have cut.
+        np.testing.assert_allclose(xs.min(), np.clip(left, 0, 96), atol=1.5)
+        np.testing.assert_allclose(xs.max() + 1, np.clip(right, 0, 96), atol=1.5)
+        np.testing.assert_allclose([ys.min(), ys.max() + 1], np.clip(there[[1, 3]], 0, 96), atol=1.5)
+        np.testing.assert_allclose((there - shift) / scale, box, atol=1e-3)
+
+
+def test_a_batch_and_the_size_of_its_images_change_no_box() -> None:
+    torch.manual_seed(0)
+    model = detector(zoo.load("torchvision/resnet18@random"), CLASSES, width=64)
+    processor, rows = model.processor(64), pictures(4)
+    for name, layer in model.head.named_modules():
+        if name.endswith("cls_logits"):
+            torch.nn.init.normal_(layer.weight, std=0.2)  # so that an untrained head says something
+    together = found_by(model, processor, rows)
+    assert sum(len(each.scores) for each in together) > 0
+    for row, each in zip(rows, together, strict=True):
+        alone = found_by(model, processor, [row])[0]
+        # Convolutions over a batch add in another order.
+        torch.testing.assert_close(alone.boxes, each.boxes, atol=1e-3, rtol=1e-4)
+        assert bool((each.scores.diff() <= 0).all())
+    with torch.inference_mode():
+        odd = model({"image": {"pixels": torch.randn(1, 3, 50, 70)}})[0].boxes
+    assert float(odd[:, [0, 2]].max()) <= 70
+    assert float(odd[:, [1, 3]].max()) <= 50
+
+
+def test_what_cannot_be_a_detector_is_refused() -> None:
+    backbone = zoo.load("torchvision/resnet18@random")
+    with pytest.raises(zoo.UnknownNameError, match="No detector is named 'yolo'"):
+        detector(backbone, CLASSES, kind="yolo")  # type: ignore[arg-type]
+    with pytest.raises(zoo.UsageError, match="a feature pyramid of 48 channels"):
+        detector(backbone, CLASSES, width=48)
+    with pytest.raises(zoo.UsageError, match="at least one class"):
+        detector(backbone, ())
+    with pytest.raises(zoo.UnknownNameError, match="No stage is named 'layer9'"):
+        detector(backbone, CLASSES, levels=["layer9"])
+    with pytest.raises(zoo.UsageError, match="takes no images"):
+        detector(zoo.load("starter/bag-of-words"), CLASSES)
