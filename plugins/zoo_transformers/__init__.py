@@ -1,4 +1,4 @@
-"""Text and vision backbones of transformers: well-known hub ids by name, any other id or folder on request."""
+"""Text, vision and audio backbones of transformers: well-known hub ids by name, any other id or folder on request."""
 
 from __future__ import annotations
 

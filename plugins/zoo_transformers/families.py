@@ -102,10 +102,17 @@ PAIRED = frozenset(
 )
 """Models of image and text together, which this plugin does not serve."""
 
+SPEECH = frozenset({"hubert", "wav2vec2", "wavlm"})
+"""Models of waveforms: convolutions, then a transformer over frames."""
+
+HEARS = SPEECH | {"audio-spectrogram-transformer", "whisper"}
+"""Audio models that this plugin serves."""
+
 AUDIO = frozenset(
-    {"audio-spectrogram-transformer", "clap", "data2vec-audio", "encodec", "hubert", "musicgen", "seamless_m4t", "sew"}
-    | {"speech_to_text", "speecht5", "unispeech", "wav2vec2", "wav2vec2-bert", "wavlm", "whisper"}
+    {"clap", "data2vec-audio", "encodec", "musicgen", "seamless_m4t", "sew", "speech_to_text", "speecht5"}
+    | {"unispeech", "unispeech-sat", "wav2vec2-bert", "wav2vec2-conformer"}
 )
+"""Those that it does not."""
 
 FEELS_PADDING = frozenset(
     {"convbert", "fnet", "funnel", "mobilebert", "mra", "nystromformer", "recurrent_gemma", "reformer", "yoso"}
@@ -164,7 +171,7 @@ _UNLIMITED = frozenset({"bloom", "mt5", "t5", "transfo-xl", "umt5", "xlnet", "fu
 def facts_of(config: Mapping[str, Any]) -> Facts:
     """What this config.json tells; `model_type` must be there."""
     family = str(config["model_type"])
-    modality: Modality = "image" if family in VISION else "text"
+    modality: Modality = "image" if family in VISION else "audio" if family in HEARS else "text"
     return Facts(
         family=family,
         modality=modality,

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from zoo import BackboneSpec, ImagePreprocess, Modality, TextPreprocess, WeightsSpec
-from zoo_transformers import idefics_spec
+from zoo_transformers import audio_spec, idefics_spec
+from zoo_transformers.families import HEARS
 from zoo_transformers.images import DEFAULTS
 
 DATA = Path(__file__).parent / "listed.json"
@@ -38,6 +39,8 @@ def aliases() -> Mapping[str, BackboneSpec]:
 def _spec(row: Mapping[str, Any]) -> BackboneSpec:
     if row["family"] == idefics_spec.FAMILY:
         return idefics_spec.listed_spec(row)
+    if row["family"] in HEARS:
+        return audio_spec.listed_spec(row)
     repo = str(row["id"])
     modality: Modality = row["modality"]
     preprocess: dict[Modality, ImagePreprocess | TextPreprocess] = (

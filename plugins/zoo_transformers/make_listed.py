@@ -12,7 +12,9 @@ from typing import Any
 import torch
 
 from zoo_transformers import idefics_spec
-from zoo_transformers.families import facts_of, native
+from zoo_transformers.audio import still_positions
+from zoo_transformers.audio_spec import settle
+from zoo_transformers.families import HEARS, facts_of, native
 from zoo_transformers.fitting import set_aside
 from zoo_transformers.folder import DEFAULT_LENGTH
 from zoo_transformers.idefics import fitted
@@ -36,6 +38,8 @@ def row_of(entry: Entry) -> dict[str, Any]:
     values: Mapping[str, Any] = {**config.to_dict(), "model_type": entry.family}
     if entry.family == idefics_spec.FAMILY:
         return _joint(entry, config)
+    if entry.family in HEARS:
+        return _heard(entry, config)
     facts = facts_of(values)
     with quiet(), torch.device("meta"):
         model = encoder_of(set_aside(bare_model_class(config)(config)))
@@ -76,6 +80,23 @@ def _joint(entry: Entry, config: Any) -> dict[str, Any]:
         "config": entry.config,
         "licence": entry.licence,
         "trained_on": entry.trained_on,
+    }
+
+
+def _heard(entry: Entry, config: Any) -> dict[str, Any]:
+    with quiet(), torch.device("meta"):
+        model = encoder_of(bare_model_class(config)(settle(config)))
+    if entry.family == "whisper":
+        still_positions(model)
+    return {
+        "id": entry.id,
+        "family": entry.family,
+        "params": sum(p.numel() for p in model.parameters()),
+        "config": entry.config,
+        "preprocess": entry.preprocess,
+        "licence": entry.licence,
+        "trained_on": entry.trained_on,
+        "paper": entry.paper,
     }
 
 

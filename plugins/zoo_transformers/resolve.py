@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from zoo import BackboneSpec, ImagePreprocess, Modality, TextPreprocess, UsageError, WeightsSpec
-from zoo_transformers import idefics_spec
+from zoo_transformers import audio_spec, idefics_spec
 from zoo_transformers.families import AUDIO, PAIRED
 from zoo_transformers.folder import ModelFolder, open_folder
 from zoo_transformers.images import image_preprocess
@@ -25,7 +25,7 @@ def resolve(name: str) -> BackboneSpec | None:
 
     Raises:
         WeightsError: a folder whose config.json is damaged.
-        UsageError: a folder of a model that takes neither a text nor an image alone.
+        UsageError: a folder of a model that takes neither a text, an image nor a recording alone.
     """
     path = Path(name).expanduser()
     if path.is_dir():
@@ -54,7 +54,8 @@ def hub_spec(repo: str) -> BackboneSpec:
     cached = cached_folder(repo)
     if cached is not None and (folder := open_folder(cached)) is not None:
         return _described(folder, repo, weights)
-    modality: Modality = "image" if _SEES.search(repo.casefold()) else "text"
+    name = repo.casefold()
+    modality: Modality = "image" if _SEES.search(name) else "audio" if _HEARS.search(name) else "text"
     joint = _JOINT.search(repo.casefold()) is not None
     return BackboneSpec(
         source="transformers",
@@ -85,6 +86,7 @@ _SEES = re.compile(
     r"vit\b|vit-|deit|beit-|swin|dino|convnext|resnet|regnet|mobilenet|mobilevit|levit|efficientnet|poolformer|hiera"
 )
 """Names of repositories that are not cached: the modality is a guess until they are loaded."""
+_HEARS = re.compile(r"wav2vec2|hubert|wavlm|whisper|/ast-")
 _JOINT = re.compile(r"idefics-")
 
 
@@ -98,10 +100,12 @@ def _described(folder: ModelFolder, architecture: str, weights: tuple[WeightsSpe
     key = "repo" if weights and weights[0].origin.startswith("hub:") else "folder"
     if facts.family == idefics_spec.FAMILY:
         return idefics_spec.folder_spec(folder, architecture, weights, key)
+    if facts.modality == "audio":
+        return audio_spec.folder_spec(folder, architecture, weights, key)
     if facts.family in PAIRED | AUDIO:
         raise UsageError(
             f"{architecture} is a {facts.family} model, which takes "
-            + ("sound" if facts.family in AUDIO else "image and text together"),
+            + ("sound in a way that zoo does not know" if facts.family in AUDIO else "image and text together"),
             help="for CLIP and SigLIP use open_clip/ARCHITECTURE; `zoo list --source transformers` shows others",
         )
     preprocess: dict[Modality, ImagePreprocess | TextPreprocess]

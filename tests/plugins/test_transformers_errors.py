@@ -166,7 +166,7 @@ def test_a_model_of_image_and_text_is_sent_to_open_clip(tmp_path: Path) -> None:
 
 
 def test_a_model_of_sound_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text('{"model_type": "whisper"}')
+    (tmp_path / "config.json").write_text('{"model_type": "speecht5"}')
     with pytest.raises(zoo.UsageError, match="which takes sound"):
         load(tmp_path)
 

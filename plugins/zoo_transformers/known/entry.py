@@ -30,7 +30,7 @@ class Entry:
     size: int | None = None
     """Of images, where it is not in the configuration."""
     preprocess: str | None = None
-    """A key of `images.DEFAULTS`."""
+    """A key of `images.DEFAULTS`, or of `audio_spec.VARIANTS`."""
     without_pooler: bool = False
     """The published file has no pooler."""
 
