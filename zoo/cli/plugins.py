@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 def register(app: typer.Typer) -> None:
     """Add the command and what stands below it."""
     group = typer.Typer(
-        name="plugins",
         help="Show installed plugins and how each fared; write a new one, check one.\n\n"
         "For example  zoo plugins new mine",
         short_help="Show installed plugins; write a new one, check one.",
@@ -34,7 +33,7 @@ def register(app: typer.Typer) -> None:
         help="Hold a plugin and all that it offers against the contract, in a process of its own.\n\n"
         "For example  zoo plugins check starter",
     )(check)
-    app.add_typer(group)
+    app.add_typer(group, name="plugins")
 
 
 def plugins(

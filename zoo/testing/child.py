@@ -8,7 +8,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,7 @@ MANY = 12
 LARGE = 100_000_000
 """Parameters above which a family is left out there: by its name it can be checked alone."""
 KINDS = {
+    "plugin": ("zoo.testing.plugin_laws", "PLUGIN_LAWS"),
     "backbone": ("zoo.testing.backbones", "BACKBONE_LAWS"),
     "head": ("zoo.testing.heads", "HEAD_LAWS"),
     "strategy": ("zoo.testing.strategies", "STRATEGY_LAWS"),
@@ -61,8 +62,7 @@ def main(text: str) -> None:
     try:
         job = Job(**json.loads(text))
         checks = _plugin(job, tell) if job.plugin else _backbone(job, tell)
-        names = _known_checks(job.only)
-        _carry_out(job, checks, names, tell)
+        _carry_out(job, checks, tell)
         tell("done", connections=sorted(set(attempts)))
     except ZooError as error:
         tell("error", what=error.what, help=error.help)
@@ -72,7 +72,8 @@ Check = tuple[str, str, Callable[[Collection[str] | None], Conformance]]
 """Kind, name, and what holds the thing against its laws, or those named."""
 
 
-def _carry_out(job: Job, checks: Sequence[Check], names: Mapping[str, Sequence[str]], tell: Tell) -> None:
+def _carry_out(job: Job, checks: Sequence[Check], tell: Tell) -> None:
+    names = {} if job.only is None else _names_of_checks(job.only, dict.fromkeys(kind for kind, _, _ in checks))
     wanted = [
         (kind, name, check, None if job.only is None else [each for each in job.only if each in names[kind]])
         for kind, name, check in checks
@@ -178,17 +179,19 @@ def _holder(kind: str, given: Any, catalog: Catalog) -> Callable[[Collection[str
     return hold
 
 
-def _known_checks(only: Sequence[str] | None) -> dict[str, Sequence[str]]:
-    """Names of the checks of each kind; empty where all are wanted anyway.
+def _names_of_checks(only: Sequence[str], kinds: Iterable[str]) -> dict[str, Sequence[str]]:
+    """Names of the checks of each kind.
 
     Raises:
-        UnknownNameError: one that is wanted does not exist.
+        UnknownNameError: none of these kinds has a check that is wanted.
     """
-    if only is None:
-        return {}
-    names: dict[str, Sequence[str]] = {"plugin": PLUGIN_LAWS.names}
-    for kind, (module, laws) in KINDS.items():
-        names[kind] = getattr(importlib.import_module(module), laws).names
+    names: dict[str, Sequence[str]] = {}
+    for kind in kinds:
+        module, laws = KINDS[kind]
+        if set(only) <= set(PLUGIN_LAWS.names) and kind != "plugin":
+            names[kind] = ()  # what needs no torch waits for none
+        else:
+            names[kind] = getattr(importlib.import_module(module), laws).names
     every = list(dict.fromkeys(each for group in names.values() for each in group))
     for each in only:
         if each not in every:

@@ -24,7 +24,7 @@ from zoo.testing.report import Conformance, Result
 IMPORT_SECONDS = 20.0
 CHECK_FACTOR = 10
 """What one thing may take to be checked, in the time of an import: a large backbone is built several times."""
-LAST_SECONDS = 5.0
+LAST_SECONDS = 3.0
 """That a process may take to end when all is done."""
 
 
@@ -170,8 +170,8 @@ class _Findings:
     def died(self, how: str) -> int | None:
         """Put down how a process ended; the subject to go on from, None if there is none."""
         if self.current is None:
-            when = "between two checks" if self.names else "when it was listed" if self.imported else "when imported"
-            self.own.append(_process(f"{how} {when}"))
+            when = "" if self.done else " while it was listed" if self.imported else " while it was imported"
+            self.own.append(_process(how + when))
             return None
         self.results[self.current] = [_process(how)]
         following, self.current = self.current + 1, None
@@ -226,7 +226,8 @@ class _Process:
             start_new_session=True,
         )
         self.lines: queue.Queue[bytes | None] = queue.Queue()
-        threading.Thread(target=self._read, daemon=True).start()
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
 
     def __enter__(self) -> _Process:
         return self
@@ -238,6 +239,9 @@ class _Process:
             else:
                 self.child.kill()
         self.child.wait()
+        self.reader.join()
+        assert self.child.stdout is not None
+        self.child.stdout.close()
         self.printed.close()
 
     def _read(self) -> None:
@@ -263,7 +267,7 @@ class _Process:
             try:
                 line = self.lines.get(timeout=limit)
             except queue.Empty:
-                yield f"it was still running after {limit:g} s and was killed"
+                yield f"the process was still running after {limit:g} s and was killed"
                 return
             if line is None or not line.endswith(b"\n"):  # it died, maybe in the middle of a line
                 return
@@ -274,17 +278,16 @@ class _Process:
         try:
             self.child.wait(LAST_SECONDS)
         except subprocess.TimeoutExpired:
-            return f"it was still running {LAST_SECONDS:g} s after its work was done and was killed"
+            return f"the process was still running {LAST_SECONDS:g} s after its work was done and was killed"
         return None
 
     def _ending(self) -> str:
         code = self.child.wait()
-        how = f"it ended with exit code {code}"
-        if code < 0:
-            how = f"it was ended by signal {-code} ({signal.Signals(-code).name})"
+        how = f"exit code {code}" if code >= 0 else f"signal {-code} ({signal.Signals(-code).name})"
         self.printed.seek(0)
         lines = self.printed.read()[-2000:].decode(errors="replace").strip().splitlines()
-        return how + (f", saying {lines[-1][:200]!r}" if lines else "")
+        last = f" and the words {lines[-1][:200]!r}" if lines else ""
+        return f"the process ended with {how}{last}"
 
 
 def _paths() -> dict[str, str]:

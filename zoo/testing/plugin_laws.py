@@ -141,7 +141,7 @@ def resolves_only_its_own(subject: PluginSubject) -> str:
     if not hook.get_hookimpls():
         raise Inapplicable("it resolves no names")
     found = hook(name=NOBODY)
-    require(not found, f"'{NOBODY}' gives {found!r:.60}")
+    require(not found, f"'{NOBODY}' gives {few([repr(each)[:60] for each in found])}")
     return f"'{NOBODY}' is none of its names"
 
 
