@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 import zoo
@@ -26,10 +26,10 @@ from zoo import (
     TextPreprocess,
     UsageError,
 )
-from zoo_unified_io.encoder import IMAGE_GRID, UnifiedIO, patches_of
+from zoo_unified_io.encoder import IMAGE_GRID, UnifiedIO
 from zoo_unified_io.images import PictureProcessor, check_count
 from zoo_unified_io.listing import TOKENIZER
-from zoo_unified_io.loading import Found, fill, find
+from zoo_unified_io.loading import SIZES, Found, fill, find
 from zoo_unified_io.recordings import RecordingProcessor
 from zoo_unified_io.stages import stages_of
 from zoo_unified_io.tokens import TextProcessor, no_tokenizer, tokenizer_file
@@ -75,18 +75,20 @@ class UnifiedIOBackbone(Backbone):
         )
 
     def forward(self, batch: Inputs) -> Features:
-        """Features of the modalities that the batch holds."""
+        """Features of the modalities that the batch holds.
+
+        Args:
+            batch: "text" with `ids` and `mask` (B, T); "image" and "audio" with `patches` (B, T, P) and `mask` (B, T),
+                and where there is a history with `history` (B, F, T, P) and `history_mask` (B, F, T).
+        """
         inputs: dict[str, Mapping[str, Tensor]] = {}
-        if "text" in batch:
-            inputs["text"] = batch["text"]
-        if "image" in batch:
-            inputs |= _patched("image", batch["image"], batch["image"]["pixels"])
-        if "audio" in batch:
-            heard = {name: each.unsqueeze(-3) for name, each in batch["audio"].items() if "mask" not in name}
-            inputs |= _patched("audio", {**batch["audio"], **heard}, heard["spectrogram"])
-        if not inputs or not set(batch) <= set(self.modalities):
-            given = ", ".join(batch) or "nothing"
-            raise UsageError(f"{self.name or self.spec.name} serves {', '.join(self.modalities)}, and got {given}")
+        for kind, given in batch.items():
+            inputs[kind] = given
+            if "history" in given:
+                inputs[f"{kind}_history"] = {"patches": given["history"], "mask": given["history_mask"]}
+        if not batch or not set(batch) <= set(self.modalities):
+            kinds = ", ".join(batch) or "nothing"
+            raise UsageError(f"{self.name or self.spec.name} serves {', '.join(self.modalities)}, and got {kinds}")
         tokens, mask = self.network(inputs)
         how = "mean" if self.pooling == "native" else self.pooling
         grid = IMAGE_GRID if list(inputs) == ["image"] else None
@@ -125,20 +127,8 @@ class UnifiedIOBackbone(Backbone):
             check_count(len(images))
 
     def save_assets(self, folder: Path) -> None:
-        """The tokenizer, where texts are served; the sizes are in the specification."""
+        """The sizes, and where texts are served the tokenizer."""
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / SIZES).write_text(json.dumps(self._sizes.to_json(), indent=1) + "\n", encoding="utf-8")
         if "text" in self.modalities and self._tokenizer is not None:
             shutil.copyfile(self._tokenizer, folder / TOKENIZER)
-
-
-def _patched(kind: str, given: Mapping[str, Tensor], values: Tensor) -> dict[str, dict[str, Tensor]]:
-    """What is there now, and what came before where there is a history."""
-    found = {kind: _with_mask(patches_of(values), given.get("mask"))}
-    if "history" in given:
-        found[f"{kind}_history"] = _with_mask(patches_of(given["history"]), given.get("history_mask"))
-    return found
-
-
-def _with_mask(patches: Tensor, mask: Tensor | None) -> dict[str, Tensor]:
-    everything = torch.ones(patches.shape[:-1], dtype=torch.bool, device=patches.device)
-    return {"patches": patches, "mask": everything if mask is None else mask}

@@ -12,7 +12,7 @@ from torch import Tensor
 
 import zoo
 from zoo import DataError, ImagePreprocess, ImageProcessor
-from zoo_unified_io.encoder import HISTORY_GRID, IMAGE_GRID, PATCH
+from zoo_unified_io.encoder import HISTORY_GRID, IMAGE_GRID, PATCH, patches_of
 from zoo_unified_io.listing import FRAMES
 
 
@@ -36,8 +36,8 @@ class Scene(NamedTuple):
 class PictureProcessor:
     """Processor of images: one PIL image, or a tuple of them of which the last is the present one.
 
-    A batch is `{"pixels": (B, 3, 384, 384) normalised, "mask": (B, 576) bool}`; where a row has a history also
-    `{"history": (B, F, 3, 256, 256), "history_mask": (B, F, 256) bool}`.
+    A batch is `{"patches": (B, 576, 768) normalised, "mask": (B, 576) bool}`; where a row has a history also
+    `{"history": (B, F, 256, 768), "history_mask": (B, F, 256) bool}`.
     """
 
     def __init__(self, preprocess: ImagePreprocess) -> None:
@@ -58,7 +58,7 @@ class PictureProcessor:
 
     def collate(self, examples: Sequence[Scene]) -> dict[str, Tensor]:
         batch = {
-            "pixels": torch.stack([scene.image.pixels for scene in examples]),
+            "patches": torch.stack([scene.image.pixels for scene in examples]),
             "mask": torch.stack([scene.image.mask for scene in examples]),
         }
         most = max(len(scene.history) for scene in examples)
@@ -69,10 +69,12 @@ class PictureProcessor:
         return batch
 
     def finish(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        device = tensors["pixels"].device
+        device = tensors["patches"].device
         mean = torch.tensor(self.preprocess.mean, device=device).view(3, 1, 1)
         std = torch.tensor(self.preprocess.std, device=device).view(3, 1, 1)
-        return {name: each if name.endswith("mask") else (each - mean) / std for name, each in tensors.items()}
+        return {
+            name: each if name.endswith("mask") else patches_of((each - mean) / std) for name, each in tensors.items()
+        }
 
     def _square(self, image: Any, side: int, draw: Any) -> Square:
         image = image.convert("RGB")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,8 @@ from zoo_unified_io.encoder import UnifiedIO
 from zoo_unified_io.folder import heads_in, read_config, weight_files
 from zoo_unified_io.sizes import ResamplerSizes, Sizes, ViTSizes, sizes_from_json
 
+SIZES = "sizes.json"
+"""Beside the tokenizer in a run's assets."""
 _PATTERNS = ("config.json", "tokenizer.model", "model*.safetensors", "pytorch_model*.bin")
 _NEEDED = ("model*.safetensors", "pytorch_model*.bin")
 _OUTPUT_SIDE = ("decoder.*", "target_embedders.*", "image_token_embedder.*", "audio_token_embedder.*", "*_vqgan.*")
@@ -41,7 +44,8 @@ def find(request: LoadRequest) -> Found:
     """
     options = request.spec.options
     if request.assets is not None:
-        return Found(sizes_from_json(options["sizes"]), None, request.assets)
+        kept = json.loads((request.assets / SIZES).read_text(encoding="utf-8"))
+        return Found(sizes_from_json(kept), None, request.assets)
     folder = Path(str(options["folder"])) if "folder" in options else None
     if request.weights is None and "sizes" in options:
         return Found(sizes_from_json(options["sizes"]), None, folder)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 import zoo
 from zoo import AudioPreprocess
-from zoo_unified_io.encoder import AUDIO_GRID, PATCH
+from zoo_unified_io.encoder import AUDIO_GRID, PATCH, patches_of
 from zoo_unified_io.listing import SEGMENT
 
 QUIETEST, LOUDEST = 1e-5, 1e5
@@ -30,8 +30,8 @@ class Sheet(NamedTuple):
 class RecordingProcessor:
     """Processor of audio: a `zoo.Audio` is cut into segments of 4.08 s, of which the last is the present one.
 
-    A batch is `{"spectrogram": (B, 256, 128), "mask": (B, 128) bool}`; where a recording is longer than one segment
-    also `{"history": (B, F, 256, 128), "history_mask": (B, F, 128) bool}`.
+    A batch is `{"patches": (B, 128, 256), "mask": (B, 128) bool}`; where a recording is longer than one segment also
+    `{"history": (B, F, 128, 256), "history_mask": (B, F, 128) bool}`.
     """
 
     def __init__(self, preprocess: AudioPreprocess) -> None:
@@ -61,16 +61,15 @@ class RecordingProcessor:
         step = round(SEGMENT * rate)
         # Counted from the end, so that the present segment is a whole one.
         first = len(samples) % step or min(len(samples), step)
-        return tuple(
-            self._sheet(piece) for piece in (samples[:first], *torch.split(samples[first:], step)) if len(piece)
-        )
+        pieces = [samples[:first], *torch.split(samples[first:], step)] if len(samples) > first else [samples]
+        return tuple(self._sheet(piece) for piece in pieces)
 
     def length(self, example: tuple[Sheet, ...]) -> int:
         return 1
 
     def collate(self, examples: Sequence[tuple[Sheet, ...]]) -> dict[str, Tensor]:
         batch = {
-            "spectrogram": torch.stack([sheets[-1].spectrogram for sheets in examples]),
+            "patches": torch.stack([sheets[-1].spectrogram for sheets in examples]),
             "mask": torch.stack([sheets[-1].mask for sheets in examples]),
         }
         most = max(len(sheets) for sheets in examples) - 1
@@ -81,7 +80,10 @@ class RecordingProcessor:
         return batch
 
     def finish(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        return dict(tensors)
+        # A spectrogram is an image of one channel: (..., 256, 128) -> (..., 1, 256, 128).
+        return {
+            name: each if name.endswith("mask") else patches_of(each.unsqueeze(-3)) for name, each in tensors.items()
+        }
 
     def _sheet(self, samples: Tensor) -> Sheet:
         window, hop = self.preprocess.window or 1024, self.preprocess.hop or 256
