@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -119,7 +119,7 @@ def check_serves(backbone: Backbone, modalities: tuple[Modality, ...]) -> None:
         )
 
 
-def check_rows(backbone: Backbone, examples: Examples) -> None:
+def check_rows(backbone: Backbone, splits: Iterable[Examples]) -> None:
     """Say which rows hold values that this backbone does not take together.
 
     Raises:
@@ -127,12 +127,13 @@ def check_rows(backbone: Backbone, examples: Examples) -> None:
     """
     found: list[str] = []
     mend: str | None = None
-    for index, name in enumerate(examples.names):
-        try:
-            backbone.check_row({modality: column[index] for modality, column in examples.inputs.items()})
-        except DataError as error:
-            found.append(f"{name}: {error.what}")
-            mend = mend or error.help
+    for examples in splits:
+        for index, name in enumerate(examples.names):
+            try:
+                backbone.check_row({modality: column[index] for modality, column in examples.inputs.items()})
+            except DataError as error:
+                found.append(f"{name}: {error.what}")
+                mend = mend or error.help
     if found:
         rows = "1 row does" if len(found) == 1 else f"{len(found)} rows do"
         raise DataError(f"{rows} not suit {backbone.name}", details=found[:10], help=mend)

@@ -96,7 +96,7 @@ def extract(
     if isinstance(backbone, str):
         backbone = load(backbone, weights=weights, towers=tuple(examples.inputs), offline=offline)
     check_serves(backbone, tuple(examples.inputs))
-    check_rows(backbone, examples)
+    check_rows(backbone, [examples])
     if pooling is not None:
         set_pooling(backbone, pooling)
     if level not in (POOLED, TOKENS):
@@ -234,6 +234,11 @@ def _stage_output(backbone: Backbone, batch: Batch, name: str) -> Tensor:
         handle.remove()
     if not box:
         raise UsageError(f"the stage '{name}' gives no output of its own", help="take a later stage, or tokens")
+    if len(box[-1]) != len(batch.rows):
+        raise UsageError(
+            f"the stage '{name}' gives {len(box[-1])} outputs for {len(batch.rows)} rows, as one an image",
+            help="take a later stage, or tokens",
+        )
     return box[-1]
 
 

@@ -72,8 +72,7 @@ def open_job(config: RunConfig, backbone: Backbone | None, data: Dataset | None,
     texts = data.splits["train"].inputs.get("text")
     if texts and isinstance(texts[0], tuple) and not isinstance(backbone, Paired):
         backbone = Paired(backbone)
-    for examples in data.splits.values():
-        check_rows(backbone, examples)
+    check_rows(backbone, data.splits.values())
     training, reasons = _settled(config.train, data, backbone)
     if training.pooling is not None:
         set_pooling(backbone, training.pooling)
@@ -92,6 +91,11 @@ def _settled(given: Training, data: Dataset, backbone: Backbone) -> tuple[Traini
     # Named wrongly, these would be noticed after minutes, or never by a strategy that has no use for them.
     loss_for(data.task, training.loss, training.label_smoothing)
     recipe(training.augment or "none")
+    preprocess = backbone.spec.preprocess_for(backbone.weights).get("image")
+    if data.task.kind == "segmentation" and isinstance(preprocess, ImagePreprocess) and preprocess.fit == "crop":
+        height, width = preprocess.size
+        whole = f"images are squashed to {width} x {height} whole, for borders that are cut off would have no answer"
+        reasons = (*reasons, whole)
     return training, reasons
 
 
