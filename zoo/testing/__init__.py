@@ -9,6 +9,8 @@ _EXPORTS = {
     "check_plugin": "zoo.testing.plugin",
     "PluginConformance": "zoo.testing.plugin",
     "check_backbone": "zoo.testing.backbones",
+    "check_head": "zoo.testing.heads",
+    "check_scorer": "zoo.testing.scorers",
     "Conformance": "zoo.testing.report",
     "Result": "zoo.testing.report",
 }
@@ -30,7 +32,9 @@ def __dir__() -> list[str]:
 
 if TYPE_CHECKING:
     from zoo.testing.backbones import check_backbone as check_backbone
+    from zoo.testing.heads import check_head as check_head
     from zoo.testing.plugin import PluginConformance as PluginConformance
     from zoo.testing.plugin import check_plugin as check_plugin
     from zoo.testing.report import Conformance as Conformance
     from zoo.testing.report import Result as Result
+    from zoo.testing.scorers import check_scorer as check_scorer

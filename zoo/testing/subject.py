@@ -176,7 +176,8 @@ def distance(a: Tensor, b: Tensor) -> float:
         return float("inf")
     if not a.numel():
         return 0.0
-    return float((a.float() - b.float()).abs().max() / max(float(b.float().abs().max()), 1e-12))
+    a, b = a.detach().float(), b.detach().float()
+    return float((a - b).abs().max() / max(float(b.abs().max()), 1e-12))
 
 
 def real_tokens(features: Features) -> list[Tensor]:
