@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from torch import nn
 
 import zoo
@@ -29,7 +30,7 @@ from zoo_transformers.audio_spec import FACTORY, MODALITIES, audio_preprocess
 from zoo_transformers.families import HEARS, SPEECH
 from zoo_transformers.folder import ModelFolder
 from zoo_transformers.opening import model_folder, open_model
-from zoo_transformers.silence import counting_real, keep_padding_out
+from zoo_transformers.silence import counting_real, keep_padding_out, real_first
 from zoo_transformers.stages import stages_of
 
 
@@ -103,16 +104,17 @@ class SpeechBackbone(AudioBackbone):
         keep_padding_out(model)
 
     def forward(self, batch: Inputs) -> Features:
-        """Features of recordings: `samples` (B, T), `mask` (B, T) bool with the padding at the end.
+        """Features of recordings: `samples` (B, T), `mask` (B, T) bool with the padding on either side.
 
         Weights with a group norm over time were trained without a mask, one recording at a time. With the statistics of
         real frames alone, and the mask behind them, each row is what it would be alone and without padding.
         """
         samples, mask = batch["audio"]["samples"], batch["audio"]["mask"]
         model, how = cast("Any", self.model), "mean" if self.pooling == "native" else self.pooling
-        if bool(mask.all()):
+        if not torch.compiler.is_compiling() and bool(mask.all()):
             tokens = model(samples).last_hidden_state
             return Features(zoo.pool(tokens, None, how), tokens)
+        samples, mask = real_first(samples, mask)
         with counting_real(model, mask.sum(1)):
             tokens = model(samples, attention_mask=mask.long()).last_hidden_state
         real = model._get_feature_vector_attention_mask(tokens.shape[1], mask.long()).bool()
@@ -137,9 +139,9 @@ class WhisperBackbone(AudioBackbone):
         super().__init__(request, folder, model)
 
     def forward(self, batch: Inputs) -> Features:
-        """Features of recordings: `features` (B, bins, frames), `mask` (B, T) bool of tokens before the silence."""
+        """Features of recordings: `features` (B, bins, frames), `tokens` (B,) before the silence."""
         tokens = cast("Any", self.model)(batch["audio"]["features"]).last_hidden_state
-        mask = batch["audio"]["mask"]
+        mask = torch.arange(tokens.shape[1], device=tokens.device) < batch["audio"]["tokens"][:, None]
         how = "mean" if self.pooling == "native" else self.pooling
         return Features(zoo.pool(tokens, mask, how), tokens, mask)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -15,14 +16,14 @@ from zoo_transformers.opening import quiet
 
 
 class Heard(NamedTuple):
-    """One spectrogram, as its model takes it, and which of its tokens are of the recording."""
+    """One spectrogram, as its model takes it, and how many of its tokens are of the recording."""
 
     features: Tensor
-    mask: Tensor | None
+    tokens: int
 
 
 class SpectrogramProcessor(AudioProcessor):
-    """Processor of recordings: `{"features": ...}` of one shape, and "mask" (B, T) bool where silence is left out.
+    """Processor of recordings: `{"features": ...}` of one shape, and for Whisper `tokens` (B,) before the silence.
 
     Args:
         preprocess: of kind "log-mel" (Whisper: features (B, bins, frames)) or "fbank" (AST: (B, frames, bins)).
@@ -53,24 +54,20 @@ class SpectrogramProcessor(AudioProcessor):
         more = {"max_length": self.whole} if self.preprocess.kind == "log-mel" else {}
         found = self.extractor(samples, sampling_rate=self.preprocess.rate, return_tensors="np", **more)
         features = torch.from_numpy(np.ascontiguousarray(found[self.extractor.model_input_names[0]][0]))
-        return Heard(features.float(), self._mask(heard) if self.preprocess.kind == "log-mel" else None)
+        # Whisper's second convolution makes one token of two frames.
+        return Heard(features.float(), max(math.ceil(heard / self.hop / 2), 1))
 
     def length(self, example: Any) -> int:
         return 1
 
     def collate(self, examples: Sequence[Any]) -> dict[str, Tensor]:
         tensors = {"features": torch.stack([each.features for each in examples])}
-        if examples[0].mask is not None:
-            tensors["mask"] = torch.stack([each.mask for each in examples])
+        if self.preprocess.kind == "log-mel":
+            tensors["tokens"] = torch.tensor([each.tokens for each in examples])
         return tensors
 
     def finish(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return dict(tensors)
-
-    def _mask(self, heard: int) -> Tensor:
-        """(T,) of the tokens, two frames each; the first is always real."""
-        tokens = torch.arange(self.whole // self.hop // 2)
-        return tokens * 2 * self.hop < max(heard, 1)
 
 
 def _log_mel(preprocess: AudioPreprocess) -> Any:

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from transformers.models.wavlm.modeling_wavlm import WavLMAttention
 
+import zoo
+
 
 class GroupNormOverReal(nn.GroupNorm):
     """A group norm of one channel a group over (B, C, T), whose statistics leave out the padding at the end."""
@@ -57,6 +59,13 @@ def keep_padding_out(model: nn.Module) -> None:
     for module in model.modules():
         if type(module) is WavLMAttention:
             module.__class__ = MaskedWavLMAttention
+
+
+def real_first(samples: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, T) samples and mask with the padding at the end, where the convolutions count it."""
+    index = torch.arange(mask.shape[1], device=mask.device) + zoo.first_real(mask)[:, None]
+    index = index % mask.shape[1]
+    return samples.gather(1, index), mask.gather(1, index)
 
 
 @contextmanager
