@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import zoo_unified_io
+from PIL import Image
 from tiny_unified_io import tiny_folder
 
 import zoo
@@ -105,3 +107,24 @@ def test_features_are_extracted_in_the_order_of_the_rows(source: Path) -> None:
     assert found.features.shape == (4, 32)
     alone = zoo.extract(backbone, rows.splits["test"].select([1]), cache=False, device="cpu")
     np.testing.assert_allclose(found.features[found.names.index("row 3")], alone.features[0], atol=5e-6)
+
+
+def test_the_code_of_the_page_runs(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "joint.md").read_text(encoding="utf-8")
+    (block,) = re.findall(
+        r"^```python\n(.*?)^```", page.partition("## Unified-IO 2")[2].partition("\n## ")[0], re.M | re.S
+    )
+    lines = ["image,text,label"]
+    for number in range(12):
+        label = number % 2
+        file = tmp_path / "photos" / "ab"[label] / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(row("image", label, number).array).save(file)
+        lines.append(f"{file},{row('text', label, number)},{label}")
+    (tmp_path / "photos.csv").write_text("\n".join(lines))
+    shutil.copytree(source, tmp_path / "uio2-large")
+    monkeypatch.chdir(tmp_path)
+    namespace: dict[str, Any] = {}
+    exec(compile(block, "docs/joint.md", "exec", dont_inherit=True), namespace)
+    assert namespace["features"].features.shape == (12, 32)
+    assert namespace["run"].metrics["accuracy"] == 1.0
