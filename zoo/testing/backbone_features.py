@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 from collections.abc import Callable
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from zoo.catalog.spec import Modality
+from zoo.catalog.spec import Modality, TextPreprocess
+from zoo.models.backbone import Processor
 from zoo.models.features import Features
 from zoo.testing.report import Broken, Inapplicable, few, law, require
 from zoo.testing.samples import differing, grey, lit, odd, samples
@@ -128,11 +132,11 @@ def grid_order(subject: BackboneSubject) -> str:
     if min(height, width) < 2:
         raise Inapplicable(f"a grid of {height} x {width} has no quarters")
     shares = torch.zeros(4, 4, dtype=torch.float64)  # of the change of each quarter, in each quarter of the map
-    plain = subject.run(subject.batch(1, {"image": [grey()]})).map()
+    even = subject.run(subject.batch(1, {"image": [grey()]})).map()
     for which, quarter in enumerate(QUARTERS):
         for seed in range(6):
-            found = subject.run(subject.batch(1, {"image": [lit(quarter, seed)]})).map()
-            shares[which] += _by_quarter((found - plain).abs().sum((0, 1)))
+            changed = subject.run(subject.batch(1, {"image": [lit(quarter, seed)]})).map()
+            shares[which] += _by_quarter((changed - even).abs().sum((0, 1)))
     # One against the other: a network may look harder at one side, whatever lies there.
     shares = shares / shares.sum(1, keepdim=True)
     totals = {name: float(sum(shares[i, j] for i, j in enumerate(places))) for name, places in _SYMMETRIES.items()}
@@ -165,11 +169,37 @@ def _by_quarter(change: Tensor) -> Tensor:
     return torch.stack([change[halves[0][d], halves[1][r]].double().mean() for d, r in QUARTERS])
 
 
-@law(consequence="short texts have other features beside long ones, and models that pad on the left are ruined")
+@law(consequence="models that pad on the left, as many decoders do, have other features in a batch than alone")
 def padding_side(subject: BackboneSubject) -> str:
-    """Padding on the other side changes no feature, where texts are not always padded to one length."""
-    _check_padding_varies(subject)
-    return _padded(subject, lambda tensors, mask: {key: _other_side(value, mask) for key, value in tensors.items()})
+    """Texts padded on the other side have the same features, where the processor can pad on either."""
+    plain = subject.batch()
+    if plain.get("text", {}).get("mask") is None:
+        raise Inapplicable("it takes no texts with a mask")
+    turned, side = _turned(subject.processors["text"])
+    values = samples("text")
+    other: dict[Modality, dict[str, Tensor]] = {m: dict(each) for m, each in plain.items()}
+    other["text"] = turned.finish(turned.collate([turned(value) for value in values]))
+    mask = other["text"]["mask"]
+    gap = ~(mask[:, 0] if side == "left" else mask[:, -1])
+    require(bool(gap.any()), f"told to pad on the {side}, the processor does not")
+    off = _difference(subject.run(other), subject.run(plain))
+    require(off <= CLOSE, f"padded on the {side} they differ by {off:.2g} of the largest value")
+    return f"padded on the {side} they differ by {off:.1g}"
+
+
+def _turned(processor: Processor) -> tuple[Processor, str]:
+    """The same processor, told to pad on the other side."""
+    turned: Any = copy.copy(processor)
+    side: Literal["left", "right"]
+    if hasattr(turned, "padding_side"):
+        side = "left" if turned.padding_side == "right" else "right"
+        turned.padding_side = side
+    elif isinstance(stated := getattr(turned, "preprocess", None), TextPreprocess):
+        side = "left" if stated.padding_side == "right" else "right"
+        turned.preprocess = dataclasses.replace(stated, padding_side=side)
+    else:
+        raise Inapplicable("its processor pads on one side alone")
+    return turned, side
 
 
 @law(consequence="features depend on the longest row of the batch, so on the batch size")
@@ -187,8 +217,9 @@ def padding_length(subject: BackboneSubject) -> str:
 
 @law(consequence="what stands in the padding leaks into the features")
 def padding_content(subject: BackboneSubject) -> str:
-    """What stands in padded positions changes no feature, where texts are not always padded to one length."""
-    _check_padding_varies(subject)
+    """What stands in padded positions changes no feature, where the mask alone says which they are."""
+    if "text" in subject.backbone.modalities:
+        _turned(subject.processors["text"])  # a processor that can pad anywhere cannot mean anything by its ids
 
     def other(tensors: dict[str, Tensor], mask: Tensor) -> dict[str, Tensor]:
         changed = dict(tensors)
@@ -200,14 +231,6 @@ def padding_content(subject: BackboneSubject) -> str:
         return changed
 
     return _padded(subject, other)
-
-
-def _check_padding_varies(subject: BackboneSubject) -> None:
-    """Go on unless a text by itself comes padded: where and with what is then part of the model."""
-    for modality in subject.backbone.modalities:
-        mask = subject.finished(modality, samples(modality, 1)).get("mask")
-        if mask is not None and mask.dtype == torch.bool and not bool(mask.all()):
-            raise Inapplicable(f"every {modality} is padded to {mask.shape[1]}, alone too")
 
 
 def _padded(subject: BackboneSubject, change: Callable[[dict[str, Tensor], Tensor], dict[str, Tensor]]) -> str:
@@ -230,15 +253,6 @@ def _padded(subject: BackboneSubject, change: Callable[[dict[str, Tensor], Tenso
 
 def _difference(one: Features, other: Features) -> float:
     return max(distance(one.pooled, other.pooled), token_distance(one, other))
-
-
-def _other_side(value: Tensor, mask: Tensor) -> Tensor:
-    """Each row rotated so that its padding changes sides; tensors of other shapes as they are."""
-    if value.shape[:2] != mask.shape:
-        return value
-    left = bool((~mask[:, 0]).any())
-    gaps = (~mask).sum(1).tolist()
-    return torch.stack([row.roll(-gap if left else gap, 0) for row, gap in zip(value, gaps, strict=True)])
 
 
 def _widened(value: Tensor, mask: Tensor) -> Tensor:

@@ -44,7 +44,8 @@ class HeadSubject:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(1)
             head = self._made(outputs, dropout, dims)
-        require(isinstance(head, Head), f"the factory gave a {type(head).__name__}, no zoo.Head")
+        if not isinstance(head, Head):
+            raise Broken(f"the factory gave a {type(head).__name__}, no zoo.Head")
         return head.eval()
 
     def _made(self, outputs: int, dropout: float, dims: tuple[int, int]) -> Any:

@@ -83,8 +83,8 @@ def lit(quarter: tuple[int, int], seed: int, side: int = 64) -> Image.Image:
     """A grey picture with noise in one quarter: (0, 1) is above, on the right."""
     image, block = grey(side), side // 4
     # Well inside its quarter, so that a centre crop leaves all of it.
-    at = tuple(place * side // 2 + side // 8 for place in (quarter[1], quarter[0]))
-    image.paste(_noise((block, block), seed), at)
+    down, right = (place * side // 2 + side // 8 for place in quarter)
+    image.paste(_noise((block, block), seed), (right, down))
     return image
 
 
