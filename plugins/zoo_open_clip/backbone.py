@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 import zoo
 from zoo import (
     Backbone,
@@ -125,7 +127,7 @@ class OpenClipBackbone(Backbone):
             seen = self._image(batch["image"]["pixels"])
             parts.append(self._pooled(Features(seen.pooled, seen.tokens, grid=seen.grid)))
         if self._text is not None:
-            read = self._text(batch["text"]["ids"], batch["text"]["mask"])
+            read = self._text(*_real_first(batch["text"]["ids"], batch["text"]["mask"]))
             parts.append(self._pooled(Features(read.pooled, read.tokens, read.mask)))
         return zoo.join(parts)
 
@@ -203,6 +205,12 @@ def open_tokenizer(config: ModelConfig, folder: Path | None) -> Any:
     except Exception as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise WeightsError(f"the tokenizer in {folder} cannot be read: {lines[0]}") from error
+
+
+def _real_first(ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, T) ids and their mask with the padding on the right, where these towers count their positions from."""
+    order = (~mask).long().argsort(dim=1, stable=True)
+    return ids.gather(1, order), mask.gather(1, order)
 
 
 def _copy(files: Sequence[Path], folder: Path) -> None:

@@ -376,7 +376,7 @@ def test_names_take_towers_tags_and_any_case() -> None:
     assert select("open_clip/vit-b-32:image@LAION2B_s34b_b79k")[0].name == "open_clip/ViT-B-32.laion2b_s34b_b79k:image"
     assert select("open_clip/ViT-B-32.openai:text")[0].towers == ("text",)
     assert select("open_clip/ViT-B-32@random")[0].weights is None
-    with pytest.raises(zoo.UsageError, match="No backbone is named"):
+    with pytest.raises(zoo.UsageError, match="has no audio tower"):
         select("open_clip/ViT-B-32:audio")
 
 

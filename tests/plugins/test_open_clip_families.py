@@ -96,6 +96,20 @@ def test_siglip_reads_its_padding_as_it_was_trained_to(family: str, tmp_path: Pa
     torch.testing.assert_close(together.pooled[-1], found.pooled[0], **EXACT)
 
 
+@pytest.mark.parametrize("family", ["eva02", "roberta"])
+def test_padding_on_the_left_is_moved_to_where_these_towers_expect_it(family: str, tmp_path: Path) -> None:
+    write_folder(tmp_path, family)
+    backbone = load(tmp_path, ":text")
+    given = batch_for(backbone, SENTENCES[:2])["text"]
+    turned = {name: torch.zeros_like(each) for name, each in given.items()}
+    for row, length in enumerate(given["mask"].sum(1).tolist()):
+        for name, each in given.items():
+            turned[name][row] = each[row].roll(-length)
+    assert not torch.equal(turned["mask"], given["mask"])
+    with torch.inference_mode():
+        torch.testing.assert_close(backbone({"text": turned}).pooled, backbone({"text": given}).pooled, **EXACT)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_texts_pool_in_every_way_on_their_real_tokens(family: str, tmp_path: Path) -> None:
     write_folder(tmp_path, family)
