@@ -21,6 +21,19 @@ def zoo_heads() -> Iterable[HeadSpec]:
         HeadSpec("mlp", at + "mlp", "a hidden layer of the same width, then a linear one"),
         HeadSpec("gap-dense", at + "gap_dense", "global average of the tokens, dense(1024), then a linear layer"),
         HeadSpec("attention", at + "attention", "a learned query attends to the tokens, then a linear layer"),
+        HeadSpec(
+            "segment",
+            "zoo.models.dense_heads:segment",
+            "a feature pyramid over the stages, then the class of every pixel",
+            takes="pyramid",
+            tasks=("segmentation",),
+        ),
+        HeadSpec(
+            "token-classifier",
+            "zoo.models.dense_heads:token_classifier",
+            "one linear layer on every token",
+            tasks=("tokens",),
+        ),
     ]
 
 

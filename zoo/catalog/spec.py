@@ -173,11 +173,18 @@ class LoadRequest:
 
 @dataclass(frozen=True, slots=True)
 class HeadSpec:
-    """A head by name; `factory` is `build(dim, token_dim, outputs, dropout) -> Head`."""
+    """A head by name; `factory` is `build(dim, token_dim, outputs, dropout) -> Head`.
+
+    One that `takes` a "pyramid" gets the maps of the stages in `Features.maps`; its `factory` is
+    `build(maps: MapShapes, outputs, dropout) -> Head`.
+    """
 
     name: str
     factory: str
     summary: str
+    takes: Literal["features", "pyramid"] = "features"
+    tasks: tuple[str, ...] = ("binary", "multiclass", "multilabel", "regression")
+    """Kinds of task that it answers."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,9 +58,11 @@ class RunView:
 
     def show_plan(self, plan: RunPlan) -> None:
         """The plan, before the first step."""
+        from zoo.transfer.metrics import primary
+
         for label, text in plan_facts(plan):
             console.note(console.fact(label, text, stream=sys.stderr))
-        self.metric = {"regression": "r2", "multilabel": "micro_f1"}.get(plan.task.kind, "accuracy")
+        self.metric = primary(plan.task)
 
     def _record(self, record: Any) -> None:
         shown = record.metrics.get(self.metric)
@@ -125,7 +127,7 @@ def result_lines(run: Run) -> list[str]:
     for metric in shown(run.task):
         value, majority = run.metrics.get(metric), run.metrics.get("majority")
         found = "n/a" if value is None else f"{value:.3f}{console.between(run.intervals.get(metric))}"
-        beside = f"   majority class {majority:.3f}" if metric == "accuracy" and majority is not None else ""
+        beside = f"   majority class {majority:.3f}" if metric.endswith("accuracy") and majority is not None else ""
         beside += "   LEAK" if run.leaked else ""
         lines.append(f"result    {run.split} {metric} {found}{beside}")
     if run.baseline is not None:

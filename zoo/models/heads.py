@@ -8,8 +8,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from zoo.errors import UnknownNameError
+from zoo.catalog.spec import HeadSpec
+from zoo.errors import UnknownNameError, UsageError
+from zoo.models.backbone import Inputs
 from zoo.models.features import Features
+from zoo.models.pyramid import MapShapes
 
 
 class Head(nn.Module, ABC):
@@ -17,7 +20,18 @@ class Head(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, features: Features) -> Tensor:
-        """(B, outputs): logits for classes, numbers for regression."""
+        """(B, outputs): logits for classes, numbers for regression.
+
+        Logits of pixels are (B, outputs, H, W) at `features.size`, those of tokens (B, T, outputs).
+        """
+
+
+class LossHead(Head):
+    """A head with a loss of its own, because what it learns from is not in its outputs."""
+
+    @abstractmethod
+    def loss(self, features: Features, targets: Tensor) -> Tensor:
+        """A scalar, in training mode; targets as the task's batches hold them."""
 
 
 class LinearHead(Head):
@@ -105,9 +119,54 @@ def attention(dim: int, token_dim: int, outputs: int, dropout: float) -> Head:
 
 
 HeadFactory = Callable[[int, int, int, float], Head]
+PyramidHeadFactory = Callable[[MapShapes, int, float], Head]
 
 
-def build_head(name: str, *, dim: int, token_dim: int, outputs: int, dropout: float = 0.0) -> Head:
+def head_spec(name: str) -> HeadSpec:
+    """The head of this name as the catalogue has it.
+
+    Raises:
+        UnknownNameError: no head has that name.
+    """
+    from zoo.catalog.discovery import default_catalog
+
+    heads = default_catalog().heads
+    if name not in heads:
+        raise UnknownNameError("head", name, heads)
+    return heads[name]
+
+
+def check_answers(name: str, task: str, features: Features, inputs: Inputs) -> None:
+    """Refuse a head of another task, and a backbone whose tokens are not those of its text.
+
+    Args:
+        name: of the head.
+        task: its kind.
+        features: of one batch.
+        inputs: that batch.
+
+    Raises:
+        UnknownNameError: no head has that name.
+        UsageError: head, task and backbone do not go together.
+    """
+    from zoo.catalog.discovery import default_catalog
+
+    if task not in head_spec(name).tasks:
+        fitting = [each for each, spec in default_catalog().heads.items() if task in spec.tasks]
+        raise UsageError(
+            f"--head {name} does not answer a {task} task", help=f"leave it out, or use {' or '.join(fitting)}"
+        )
+    mask = inputs.get("text", {}).get("mask")
+    if task == "tokens" and (mask is None or mask.shape != features.tokens.shape[:2]):
+        raise UsageError(
+            "this backbone does not give one feature for each token of a text, so words have none",
+            help="choose an encoder, such as starter/text-transformer; `zoo list --modality text` shows others",
+        )
+
+
+def build_head(
+    name: str, *, dim: int, token_dim: int, outputs: int, dropout: float = 0.0, maps: MapShapes | None = None
+) -> Head:
     """The head of this name, from the catalogue.
 
     Args:
@@ -116,18 +175,19 @@ def build_head(name: str, *, dim: int, token_dim: int, outputs: int, dropout: fl
         token_dim: D' of the tokens.
         outputs: columns of the output.
         dropout: before the last layer.
+        maps: of the pyramid, for heads that take one.
 
     Raises:
         UnknownNameError: no head has that name.
     """
-    from zoo.catalog.discovery import default_catalog
     from zoo.catalog.factories import import_factory
 
-    heads = default_catalog().heads
-    if name not in heads:
-        raise UnknownNameError("head", name, heads)
-    factory: HeadFactory = import_factory(heads[name].factory, f"head {name}")
-    return factory(dim, token_dim, outputs, dropout)
+    factory = import_factory(head_spec(name).factory, f"head {name}")
+    if maps is not None:
+        of_maps: PyramidHeadFactory = factory
+        return of_maps(maps, outputs, dropout)
+    of_features: HeadFactory = factory
+    return of_features(dim, token_dim, outputs, dropout)
 
 
 def _mean(features: Features) -> Tensor:

@@ -37,6 +37,18 @@ class _Level:
     """(H, W) of the map in the probe."""
 
 
+@dataclass(frozen=True)
+class MapShapes:
+    """What a head has to know of the maps of a pyramid."""
+
+    channels: tuple[int, ...]
+    """C of each map, fine to coarse."""
+    strides: tuple[int, ...]
+    """Pixels of the input from one position of a map to the next."""
+    size: tuple[int, int]
+    """(H, W) of the input at the backbone's own image size."""
+
+
 class Pyramid(nn.Module):
     """A backbone as maps of falling resolution, as segmentation and detection read them.
 
@@ -66,6 +78,8 @@ class Pyramid(nn.Module):
         """C of each map."""
         self.strides: tuple[int, ...] = tuple(probe.stride(level.size) for level in self._levels)
         """Pixels of the input from one position of a map to the next, at the backbone's own image size."""
+        self.shapes = MapShapes(self.channels, self.strides, probe.size)
+        """The same for a head."""
 
     def forward(self, inputs: Inputs) -> tuple[Tensor, ...]:
         """The maps (B, C, H, W) of one batch, fine to coarse."""

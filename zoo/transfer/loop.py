@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from zoo.data.batches import Batch, Loader
 from zoo.errors import DivergedError
 from zoo.models.backbone import Backbone, Inputs
-from zoo.models.heads import Head
+from zoo.models.heads import Head, LossHead
+from zoo.models.pyramid import Pyramid
 from zoo.records.checkpoints import Checkpoint, publish
 from zoo.transfer.optim import Scheduler, make_optimizer, set_rates
 from zoo.transfer.options import Training
@@ -25,16 +26,33 @@ Metrics = Mapping[str, float | None]
 
 
 class Model(nn.Module):
-    """A backbone with its head: a batch to outputs (B, K)."""
+    """A backbone with its head: a batch to outputs (B, K).
 
-    def __init__(self, backbone: Backbone, head: Head) -> None:
+    Args:
+        backbone: what makes the features.
+        head: what makes the outputs.
+        pyramid: of the backbone, for a head that takes one.
+    """
+
+    pyramid: Pyramid | None
+
+    def __init__(self, backbone: Backbone, head: Head, pyramid: Pyramid | None = None) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
+        # Held aside, so that no tensor of the backbone has two names.
+        object.__setattr__(self, "pyramid", pyramid)
 
-    def forward(self, inputs: Inputs) -> Tensor:
-        """(B, K) outputs of the head."""
-        return self.head(self.backbone(inputs))  # type: ignore[no-any-return]
+    def forward(self, inputs: Inputs, targets: Tensor | None = None) -> Tensor:
+        """(B, K) outputs of the head; (B, K, H, W) of pixels, (B, T, K) of tokens, (B, M, 6) of objects.
+
+        With targets it is the loss of a head that has its own.
+        """
+        features = self.backbone(inputs) if self.pyramid is None else self.pyramid.features(inputs)
+        if targets is None:
+            return self.head(features)  # type: ignore[no-any-return]
+        assert isinstance(self.head, LossHead)
+        return self.head.loss(features, targets)
 
 
 @dataclass(frozen=True)
@@ -196,10 +214,7 @@ class _Run:
         torch.manual_seed((job.training.seed * 1_000_003 + self.at.step) % 2**63)
         batch = batch.to(job.device)
         rate = set_rates(self.optimizer, self.schedule(self._step_of_phase()))
-        with self.accelerator.autocast():
-            outputs = self.model(self._inputs(batch))
-        assert batch.targets is not None
-        loss = job.loss(outputs.float(), batch.targets)
+        loss = self._loss(batch)
         self.accelerator.backward(loss)
         if job.training.clip_norm:
             trained = [p for group in self.optimizer.param_groups for p in group["params"]]
@@ -209,6 +224,13 @@ class _Run:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return loss.detach(), rate
+
+    def _loss(self, batch: Batch) -> Tensor:
+        assert batch.targets is not None
+        own = batch.targets if isinstance(self.job.model.head, LossHead) else None
+        with self.accelerator.autocast():
+            outputs = self.model(self._inputs(batch), own)
+        return outputs if own is not None else self.job.loss(outputs.float(), batch.targets)
 
     def _inputs(self, batch: Batch) -> Inputs:
         if not self.images:

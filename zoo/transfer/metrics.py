@@ -19,13 +19,25 @@ ECE_BINS = 15
 EPSILON = 1e-7
 """Probabilities are kept this far from 0 and 1, where the logarithm ends."""
 
-_PRIMARY = {"binary": "accuracy", "multiclass": "accuracy", "multilabel": "micro_f1", "regression": "r2"}
+_PRIMARY = {
+    "binary": "accuracy",
+    "multiclass": "accuracy",
+    "multilabel": "micro_f1",
+    "regression": "r2",
+    "segmentation": "miou",
+    "tokens": "macro_f1",
+}
 _LOWER_IS_BETTER = {"log_loss", "ece", "rmse", "mae"}
 
 
 def primary(task: Task) -> str:
     """The metric that stands for the result."""
-    return _PRIMARY[task.kind]
+    return "span_f1" if has_spans(task) else _PRIMARY[task.kind]
+
+
+def has_spans(task: Task) -> bool:
+    """Whether tags mark entities of several words, as B-PER and I-PER do."""
+    return task.kind == "tokens" and any(each.startswith(("B-", "I-")) for each in task.classes)
 
 
 def greater_is_better(name: str) -> bool:
@@ -58,7 +70,8 @@ def measure_one(task: Task, metric: str, predictions: Array, targets: Array) -> 
 
 def shown(task: Task) -> tuple[str, ...]:
     """The metrics that stand in a short report, the primary one first."""
-    return (primary(task),) if task.kind == "regression" else (primary(task), "macro_f1")
+    beside = {"regression": (), "segmentation": ("pixel_accuracy",), "tokens": ("token_accuracy",)}
+    return (primary(task), *beside.get(task.kind, ("macro_f1",)))
 
 
 def intervals(task: Task, predictions: Array, targets: Array) -> dict[str, tuple[float, float]]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
-from zoo.data.types import Dataset
+from zoo.data.types import DENSE, Dataset, TaskKind
 from zoo.errors import UsageError
 from zoo.transfer.strategies import choose
 
@@ -15,6 +16,8 @@ SMALL_IMAGE = 64
 """Pixels of the shorter side up to which a picture is a glyph or a thumbnail rather than a photograph."""
 
 Precision = Literal["auto", "fp32", "bf16"]
+_HEADS: Mapping[TaskKind, str] = {"segmentation": "segment", "tokens": "token-classifier"}
+"""The head of a task where none is asked for."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,8 @@ class Training:
     strategy: str | None = None
     unfreeze: int = 1
     """Stages that `partial` trains, counted from the top."""
-    head: str = "linear"
+    head: str | None = None
+    """None: linear; segment or token-classifier for tasks with an answer for every pixel or word."""
     pooling: str | None = None
     """How tokens become one vector; None: as the backbone does."""
     loss: str | None = None
@@ -96,6 +100,7 @@ def resolve(training: Training, data: Dataset, subject: Subject, *, gpu: bool) -
     """Fill in what was left open; the second value says what was chosen and why."""
     rows = len(data.splits["train"])
     notes: list[str] = []
+    head = training.head or _HEADS.get(data.task.kind, "linear")
     strategy = training.strategy
     if strategy is None:
         choice = choose(
@@ -104,15 +109,17 @@ def resolve(training: Training, data: Dataset, subject: Subject, *, gpu: bool) -
             params=subject.params,
             pretrained=subject.pretrained,
             gpu=gpu,
-            linear=training.head == "linear",
+            linear=head == "linear",
         )
         strategy = choice.name
         notes.append(f"strategy {choice.name}: {choice.reason}")
     moves_backbone = strategy not in ("linear-probe", "head")
-    optimizer = training.optimizer or _optimizer(subject)
+    # The head of a dense task is a small network of its own, which momentum alone trains slowly.
+    optimizer = training.optimizer or ("adamw" if data.task.kind in DENSE else _optimizer(subject))
     resolved = replace(
         training,
         strategy=strategy,
+        head=head,
         optimizer=optimizer,
         epochs=training.epochs or _epochs(rows),
         batch_size=training.batch_size or _batch_size(rows),

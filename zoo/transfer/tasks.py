@@ -12,7 +12,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from zoo.data.types import Task
+from zoo.data.masks import VOID
+from zoo.data.tags import IGNORED
+from zoo.data.types import DENSE, Task
 from zoo.errors import UsageError
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -22,6 +24,8 @@ LOSSES: Mapping[str, tuple[str, ...]] = {
     "multiclass": ("cross-entropy",),
     "multilabel": ("bce",),
     "regression": ("mse", "huber"),
+    "segmentation": ("cross-entropy",),
+    "tokens": ("cross-entropy",),
 }
 """The losses that fit each task; the first is the default."""
 
@@ -31,7 +35,8 @@ def loss_for(task: Task, name: str | None = None, label_smoothing: float = 0.0) 
 
     Args:
         task: binary takes one logit and targets (B,) of 0 and 1; multiclass (B, K) and indices (B,);
-            multilabel (B, K) and multi-hot (B, K); regression (B, K) numbers of both.
+            multilabel (B, K) and multi-hot (B, K); regression (B, K) numbers of both; segmentation (B, K, H, W)
+            and (B, H, W) class numbers; tokens (B, T, K) and (B, T) indices.
         name: bce, cross-entropy, mse or huber; the task's own if None.
         label_smoothing: share of the target spread over the other classes (Szegedy et al. 2015,
             https://arxiv.org/abs/1512.00567, section 7).
@@ -47,6 +52,9 @@ def loss_for(task: Task, name: str | None = None, label_smoothing: float = 0.0) 
         raise UsageError("--label-smoothing is for classes, and this is a regression", help="leave it out")
     if name == "bce":
         return lambda outputs, targets: _bce(outputs, targets, label_smoothing)
+    if task.kind in DENSE:
+        ignored = VOID if task.kind == "segmentation" else IGNORED
+        return lambda outputs, targets: _dense(outputs, targets, ignored, label_smoothing)
     if name == "cross-entropy":
         return lambda outputs, targets: F.cross_entropy(outputs, targets, label_smoothing=label_smoothing)
     return F.mse_loss if name == "mse" else F.huber_loss
@@ -93,6 +101,14 @@ class TargetScale:
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         """What `to_json` gave."""
         return cls(tuple(value["mean"]), tuple(value["std"]))
+
+
+def _dense(outputs: Tensor, targets: Tensor, ignored: int, label_smoothing: float) -> Tensor:
+    """Mean over the pixels or tokens that are labelled; 0 where a batch has none."""
+    logits = outputs if outputs.ndim == 4 else outputs.transpose(1, 2)  # (B, T, K) -> (B, K, T)
+    wanted = targets.long()
+    total = F.cross_entropy(logits, wanted, ignore_index=ignored, reduction="sum", label_smoothing=label_smoothing)
+    return total / (wanted != ignored).sum().clamp(min=1)
 
 
 def _bce(outputs: Tensor, targets: Tensor, label_smoothing: float) -> Tensor:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Self, get_args
 
 import numpy as np
 import torch
@@ -14,14 +14,16 @@ from numpy.typing import NDArray
 
 from zoo.catalog.serial import spec_from_json, spec_to_json, weights_to_json
 from zoo.catalog.spec import Modality
+from zoo.data.aligned import moves_masks
 from zoo.data.batches import Loader
-from zoo.data.types import Examples, Task
+from zoo.data.types import DENSE, Examples, Task
 from zoo.errors import DataError, UnknownNameError, UsageError, WeightsError
 from zoo.models.backbone import Backbone, Processor
 from zoo.models.features import Pooling
 from zoo.models.fusion import Fused, Paired, fuse
 from zoo.models.heads import Head, build_head
 from zoo.models.load import rebuild
+from zoo.models.pyramid import MapShapes, Pyramid
 from zoo.records.files import published
 from zoo.transfer.loop import Model
 from zoo.transfer.tasks import TargetScale, probabilities
@@ -38,10 +40,27 @@ class HeadOptions:
     token_dim: int
     outputs: int
     dropout: float = 0.0
+    maps: MapShapes | None = None
+    """Of the pyramid, for a head that takes one."""
 
-    def build(self) -> Head:
-        """A fresh head."""
-        return build_head(self.name, dim=self.dim, token_dim=self.token_dim, outputs=self.outputs, dropout=self.dropout)
+    def model(self, backbone: Backbone) -> Model:
+        """The backbone with a fresh head."""
+        head = build_head(
+            self.name,
+            dim=self.dim,
+            token_dim=self.token_dim,
+            outputs=self.outputs,
+            dropout=self.dropout,
+            maps=self.maps,
+        )
+        return Model(backbone, head, None if self.maps is None else Pyramid(backbone))
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """What `dataclasses.asdict` gave, by way of JSON."""
+        maps = value.get("maps")
+        shapes = MapShapes(*(tuple(maps[key]) for key in ("channels", "strides", "size"))) if maps else None
+        return cls(**{**value, "maps": shapes})
 
 
 @dataclass(frozen=True)
@@ -67,31 +86,49 @@ class Trained:
 
     def processors(self) -> dict[Modality, Processor]:
         """One processor for each modality."""
-        return {modality: self.backbone.processor(modality) for modality in self.backbone.modalities}
+        return task_processors(self.backbone, self.task)
 
     def predict(
         self, examples: Examples, *, batch_size: int = 32, progress: Callable[[int], None] | None = None
-    ) -> NDArray[np.float32]:
+    ) -> NDArray[Any]:
         """Class probabilities (N, K), or numbers (N, targets), in the order of the rows.
+
+        For segmentation (N,) objects, class numbers (H, W) uint8 at the size of each image; for tokens (N,) objects,
+        class indices (W,) of each text's words, -1 for words that were cut off.
 
         Args:
             examples: rows with the modalities of the backbone.
             batch_size: rows at once.
             progress: called with the number of rows done since the last call.
         """
-        return predict_outputs(self, examples, batch_size=batch_size, progress=progress)
+        if self.task.kind not in DENSE:
+            return predict_outputs(self, examples, batch_size=batch_size, progress=progress)
+        from zoo.transfer.dense import decide
+
+        _check_modalities(self, examples)
+        found = np.empty(len(examples), dtype=object)
+        for row, answer in decide(self, examples, batch_size=batch_size, progress=progress):
+            found[row] = answer
+        return found
+
+
+def task_processors(backbone: Backbone, task: Task) -> dict[Modality, Processor]:
+    """One processor for each modality; for segmentation one that cuts nothing off.
+
+    Raises:
+        UsageError: segmentation with images that are prepared in a way that masks cannot follow.
+    """
+    found = {modality: backbone.processor(modality) for modality in backbone.modalities}
+    if task.kind == "segmentation":
+        found["image"] = moves_masks(found["image"]).whole()
+    return found
 
 
 def predict_outputs(
     trained: Trained, examples: Examples, *, batch_size: int, progress: Callable[[int], None] | None = None
 ) -> NDArray[np.float32]:
-    """What `Trained.predict` returns; the model keeps the mode it was in."""
-    missing = [m for m in trained.backbone.modalities if m not in examples.inputs]
-    if missing:
-        raise DataError(
-            f"the model takes {' and '.join(trained.backbone.modalities)}, the data have no {missing[0]}",
-            help=f"name the column with --{missing[0]}-col",
-        )
+    """What `Trained.predict` returns for tasks with one answer a row; the model keeps the mode it was in."""
+    _check_modalities(trained, examples)
     was_training = trained.model.training
     trained.model.eval()
     loader = Loader(examples, trained.processors(), batch_size=batch_size)
@@ -112,6 +149,15 @@ def predict_outputs(
                 progress(len(values))
     trained.model.train(was_training)
     return out if out is not None else np.empty((0, trained.task.num_outputs), dtype=np.float32)
+
+
+def _check_modalities(trained: Trained, examples: Examples) -> None:
+    missing = [m for m in trained.backbone.modalities if m not in examples.inputs]
+    if missing:
+        raise DataError(
+            f"the model takes {' and '.join(trained.backbone.modalities)}, the data have no {missing[0]}",
+            help=f"name the column with --{missing[0]}-col",
+        )
 
 
 def save_trained(folder: Path, trained: Trained) -> None:
@@ -168,8 +214,8 @@ def load_trained(run: Path, *, device: str | torch.device = "cpu", backbone: Bac
     if config["paired"] and not isinstance(backbone, Paired):
         backbone = Paired(backbone)
     backbone.name = config["backbone"]
-    options = HeadOptions(**config["head"])
-    model = Model(backbone, options.build())
+    options = HeadOptions.from_json(config["head"])
+    model = options.model(backbone)
     _load_exactly(model, folder / "model.safetensors")
     task = config["task"]
     chosen = torch.device(device)

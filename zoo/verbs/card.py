@@ -44,7 +44,8 @@ def _header(run: Run, parts: Sequence[Mapping[str, Any]], data: str) -> str:
     from huggingface_hub import EvalResult, ModelCardData
 
     modalities = sorted({each for part in parts for each in part["towers"]})
-    kind = f"{modalities[0]}-{'regression' if run.task.kind == 'regression' else 'classification'}"
+    what = {"regression": "regression", "segmentation": "segmentation"}.get(run.task.kind, "classification")
+    kind = "token-classification" if run.task.kind == "tokens" else f"{modalities[0]}-{what}"
     weights = [part["weights"] for part in parts if part["weights"] is not None]
     bases = [each["origin"].split(":")[1] for each in weights if each["origin"].startswith("hub:")]
     licences = {each.get("licence") for each in weights}

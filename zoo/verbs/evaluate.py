@@ -15,7 +15,8 @@ from zoo.errors import DataError, UnknownNameError
 from zoo.models.backbone import Backbone
 from zoo.records.runs import RunFolder
 from zoo.transfer.devices import choose_device
-from zoo.transfer.metrics import ClassRow, confusion, intervals, measure, per_class
+from zoo.transfer.metrics import ClassRow
+from zoo.transfer.scores import score
 from zoo.transfer.trained import Trained, load_trained
 from zoo.verbs.check import without_bad_files
 from zoo.verbs.config import read_config
@@ -90,19 +91,17 @@ def evaluate(
     if split not in chosen.splits:
         raise UnknownNameError("split", split, chosen.splits, help=f"the splits are {', '.join(chosen.splits)}")
     examples = _as_the_run_knows(chosen, chosen.splits[split], trained.task)
-    assert examples.targets is not None
-    predictions = trained.predict(examples, batch_size=batch_size, progress=progress)
-    metrics = json_safe(measure(trained.task, predictions, examples.targets))
-    table = confusion(trained.task, predictions, examples.targets)
+    scores = score(trained, examples, batch_size=batch_size, progress=progress)
+    table = scores.confusion()
     return Evaluation(
         run=folder.path,
         data=chosen.name,
         split=split,
         rows=len(examples),
         task=trained.task,
-        metrics=metrics,
-        intervals=intervals(trained.task, predictions, examples.targets),
-        per_class=per_class(trained.task, predictions, examples.targets),
+        metrics=json_safe(scores.metrics()),
+        intervals=scores.intervals(),
+        per_class=scores.per_class(),
         confusion=None if table is None else tuple(tuple(int(n) for n in row) for row in table),
     )
 
@@ -131,8 +130,23 @@ def _as_the_run_knows(dataset: Dataset, examples: Examples, task: Task) -> Examp
     if dataset.task.classes == task.classes or task.kind == "regression" or examples.targets is None:
         return examples
     classes = dataset.task.classes
+    if task.kind == "segmentation":
+        # A class number means the same in every mask, so the names must begin alike.
+        if classes != task.classes[: len(classes)]:
+            raise DataError(
+                f"the masks have the classes {', '.join(classes[:8])}, the run knows {', '.join(task.classes[:8])}",
+                help="number the classes as in the run, and name them alike in classes.txt",
+            )
+        return examples
     labels: list[Any]
-    if task.kind == "multilabel":
+    if task.kind == "tokens":
+        labels = [[classes[k] if k >= 0 else "" for k in row.indices] for row in examples.targets]
+        unknown = sorted(set(classes) - set(task.classes))
+        if unknown:
+            raise DataError(
+                f"{len(unknown)} tags are unknown to the run: {', '.join(unknown[:5])}", help="correct the tags"
+            )
+    elif task.kind == "multilabel":
         labels = [[classes[k] for k in np.flatnonzero(row)] for row in examples.targets]
     else:
         labels = [classes[int(index)] for index in examples.targets]

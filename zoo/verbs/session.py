@@ -14,20 +14,23 @@ from numpy.typing import NDArray
 from zoo.data.augment import recipe
 from zoo.data.batches import Loader
 from zoo.data.splits import hold_out
-from zoo.data.types import Examples
+from zoo.data.types import DENSE, Examples
 from zoo.errors import UsageError
 from zoo.models.backbone import Backbone
+from zoo.models.heads import check_answers, head_spec
+from zoo.models.pyramid import Pyramid
 from zoo.records.checkpoints import newest
 from zoo.records.runs import RunFolder
 from zoo.transfer.baseline import Baseline, probe_random
 from zoo.transfer.devices import choose_device, use_bf16
 from zoo.transfer.estimate import estimate
 from zoo.transfer.loop import Job, Model, changeable, copied, epochs_of, fit, put_back
-from zoo.transfer.metrics import greater_is_better, intervals, measure, primary
+from zoo.transfer.metrics import greater_is_better, primary
 from zoo.transfer.probe import solve
+from zoo.transfer.scores import RowScores, Scores, score
 from zoo.transfer.strategies import Phase, StageRow, strategy_named
 from zoo.transfer.tasks import TargetScale, loss_for
-from zoo.transfer.trained import HeadOptions, Trained, predict_outputs, save_trained
+from zoo.transfer.trained import HeadOptions, Trained, save_trained, task_processors
 from zoo.verbs.config import write_config
 from zoo.verbs.extract import extract
 from zoo.verbs.opening import Opened, is_pretrained
@@ -41,7 +44,6 @@ SHOWN_ROWS = 2_000
 class Measured:
     """What the trained model scored on the held-out rows."""
 
-    predictions: NDArray[np.float32]
     metrics: dict[str, float | None]
     intervals: dict[str, tuple[float, float]]
 
@@ -64,6 +66,12 @@ class Session:
         assert training.backbone_lr is not None
         strategy = strategy_named(training.strategy, unfreeze=training.unfreeze, backbone_lr=training.backbone_lr)
         self.phases: tuple[Phase, ...] = strategy.phases(self.rows)
+        if any(phase.solver == "closed-form" for phase in self.phases) and opened.data.task.kind in DENSE:
+            what = {"segmentation": "pixel", "tokens": "word"}[opened.data.task.kind]
+            raise UsageError(
+                f"--strategy {training.strategy} solves one answer a row, and this task has one for every {what}",
+                help="use --strategy head, partial or full",
+            )
         if any(phase.solver == "closed-form" for phase in self.phases) and training.head != "linear":
             raise UsageError(
                 f"--strategy {training.strategy} solves a linear head, and --head {training.head} was given",
@@ -90,23 +98,19 @@ class Session:
         """Metrics with intervals on the held-out rows, written to the run."""
         examples = self.data.splits[self.data.held_out]
         if not self.gradient_phases:
+            assert examples.targets is not None
             outputs = self._head_on_features(trained, self._features(examples, "measuring"))
+            scores: Scores = RowScores(self.data.task, outputs, examples.targets)
         else:
-            outputs = predict_outputs(
-                trained,
-                examples,
-                batch_size=self._batch_size(),
-                progress=self._counting("measuring", len(examples)),
-            )
-        targets = examples.targets
-        assert targets is not None
-        metrics = json_safe(measure(self.data.task, outputs, targets))
+            progress = self._counting("measuring", len(examples))
+            scores = score(trained, examples, batch_size=self._batch_size(), progress=progress)
+        metrics = json_safe(scores.metrics())
         folder.log({"split": self.data.held_out, "final": True, **metrics})
-        return Measured(outputs, metrics, intervals(self.data.task, outputs, targets))
+        return Measured(metrics, scores.intervals())
 
     def baseline(self, measured: Measured) -> Baseline | None:
         """The same architecture with random weights, probed on the same rows; None where that is not wanted."""
-        if self.config.baseline == "none" or not is_pretrained(self.backbone):
+        if self.config.baseline == "none" or not is_pretrained(self.backbone) or self.data.task.kind in DENSE:
             return None
         rows = sum(len(examples) for examples in self.data.splits.values())
         params = sum(p.numel() for p in self.backbone.parameters())
@@ -122,22 +126,26 @@ class Session:
 
     def _model(self) -> tuple[Model, HeadOptions, Any]:
         examples = self.data.splits["train"]
-        processors = {m: self.backbone.processor(m) for m in self.backbone.modalities}
-        first = next(iter(Loader(examples.select([0]), processors, batch_size=1).epoch(0))).to(torch.device("cpu"))
+        processors = task_processors(self.backbone, self.data.task)
+        first = replace(examples.select([0]), targets=None)
+        inputs = next(iter(Loader(first, processors, batch_size=1).epoch(0))).to(torch.device("cpu")).inputs
         self.backbone.eval()
         with torch.inference_mode():
-            features = self.backbone(first.inputs)
+            features = self.backbone(inputs)
+        assert self.training.head is not None
+        check_answers(self.training.head, self.data.task.kind, features, inputs)
         options = HeadOptions(
             self.training.head,
             dim=features.pooled.shape[1],
             token_dim=features.tokens.shape[2],
             outputs=self.data.task.num_outputs,
             dropout=self.training.dropout,
+            maps=Pyramid(self.backbone).shapes if head_spec(self.training.head).takes == "pyramid" else None,
         )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.training.seed)
-            head = options.build()
-        return Model(self.backbone, head), options, first.inputs
+            model = options.model(self.backbone)
+        return model, options, inputs
 
     def _plan(self, one: Any) -> RunPlan:
         train = len(self.data.splits["train"])
@@ -218,9 +226,7 @@ class Session:
         )
 
         def evaluate() -> dict[str, float | None]:
-            assert judge.targets is not None
-            outputs = predict_outputs(trained, judge, batch_size=self._batch_size())
-            return dict(json_safe(measure(task, outputs, judge.targets)))
+            return dict(json_safe(score(trained, judge, batch_size=self._batch_size()).metrics()))
 
         job = Job(
             model=self.model,
