@@ -117,12 +117,14 @@ class IdeficsBackbone(Backbone):
         pixels = image["pixels"] if image["pixels"].ndim == 5 else image["pixels"].unsqueeze(1)
         B, n = pixels.shape[:2]
         count = image.get("count", torch.full((B,), n, device=pixels.device))
-        real = torch.arange(n, device=pixels.device) < count[:, None]
-        if not bool(real.any()):
+        if n == 0:
             return {"latents": self._nothing(B)[:, :0], "count": count}
-        found = self.model.vision_model(pixel_values=pixels[real]).last_hidden_state
-        if self.config.use_resampler:
-            found = self.model.perceiver_resampler(found)
+        if n == 1 or torch.compiler.is_compiling():
+            found = self._resampled(pixels.flatten(0, 1))
+            return {"latents": found.view(B, n, *found.shape[1:]), "count": count}
+        # Rows have as many images as they have: what fills them up is not worth a vision tower.
+        real = torch.arange(n, device=pixels.device) < count[:, None]
+        found = self._resampled(pixels[real])
         latents = found.new_zeros(B, n, *found.shape[1:])
         latents[real] = found
         return {"latents": latents, "count": count}
@@ -169,6 +171,11 @@ class IdeficsBackbone(Backbone):
             if file.is_file() and file.resolve() != (folder / file.name).resolve():
                 shutil.copyfile(file, folder / file.name)
 
+    def _resampled(self, pixels: Tensor) -> Tensor:
+        """(N, L, D') of (N, C, H, W)."""
+        found: Tensor = self.model.vision_model(pixel_values=pixels).last_hidden_state
+        return self.model.perceiver_resampler(found) if self.config.use_resampler else found
+
     def _layout(self, text: Mapping[str, Tensor] | None, sight: Mapping[str, Tensor] | None) -> Layout:
         """The tokens of a batch, images in their places; without any text `<s>` alone."""
         tokens = self._texts.tokens
@@ -181,7 +188,9 @@ class IdeficsBackbone(Backbone):
             images = text.get("images", (ids == tokens.image).logical_and(mask).sum(1))
         count = torch.zeros_like(images) if sight is None else sight["count"]
         check_counts(images, count)
-        return Layout(ids, mask) if sight is None else laid_out(ids, mask, images, count, tokens)
+        if sight is None:
+            return Layout(ids, mask)
+        return laid_out(ids, mask, torch.where(images == 0, count, 0), sight["latents"].shape[1], tokens)
 
     def _nothing(self, rows: int) -> Tensor:
         """(B, 1, 1, D') latents that no token sees."""
@@ -218,6 +227,9 @@ def fitted(model: Any, modalities: tuple[Modality, ...]) -> nn.Module:
     del model.vision_model
     if model.config.use_resampler:
         del model.perceiver_resampler
+    if model.embed_tokens.num_additional_embeddings:
+        model.embed_tokens.num_additional_embeddings = 0  # Those of image tokens; without any it has a path of its own.
+        del model.embed_tokens.additional_embedding
     for layer in model.gated_cross_attn_layers:
         layer.cross_attn, layer.input_layernorm = _Unseeing(), nn.Identity()
         alpha = layer.alpha_cross_attn.detach().clone()

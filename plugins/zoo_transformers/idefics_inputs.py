@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 import zoo
 from zoo import ImagePreprocess, ImageProcessor, TextPreprocess, WeightsError
-from zoo_transformers.tokens import Encoded, TextProcessor
+from zoo_transformers.tokens import TextProcessor
 
 MARKER = "<image>"
 """Stands in a text where an image belongs."""
@@ -90,6 +90,7 @@ class PromptProcessor:
         self.preprocess = preprocess
         rows = config.vocab_size + config.additional_vocab_size
         self.texts = TextProcessor(tokenizer, preprocess, rows=rows, types=False, files=files)
+        self.padding_side: Literal["left", "right"] = self.texts.padding_side
         self.key = zoo.fingerprint(["idefics", self.texts.key, asdict(self.tokens)])
 
     def __call__(self, value: str, draw: Any = None) -> Prompt:
@@ -106,8 +107,15 @@ class PromptProcessor:
         return len(example.ids)
 
     def collate(self, examples: Sequence[Prompt]) -> dict[str, Tensor]:
-        found = self.texts.collate([Encoded(each.ids, None) for each in examples])
-        return {**found, "images": torch.tensor([each.images for each in examples], dtype=torch.int64)}
+        T = max((len(each.ids) for each in examples), default=0)
+        ids = torch.full((len(examples), T), self.texts.pad, dtype=torch.int64)
+        mask = torch.zeros(len(examples), T, dtype=torch.bool)
+        for row, each in enumerate(examples):
+            size = len(each.ids)
+            at = slice(0, size) if self.padding_side == "right" else slice(T - size, T)
+            ids[row, at] = torch.tensor(each.ids, dtype=torch.int64)
+            mask[row, at] = True
+        return {"ids": ids, "mask": mask, "images": torch.tensor([each.images for each in examples], dtype=torch.int64)}
 
     def finish(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return dict(tensors)

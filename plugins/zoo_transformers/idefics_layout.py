@@ -20,31 +20,28 @@ class Layout(NamedTuple):
     """(B, T) bool, True = real."""
 
 
-def laid_out(ids: Tensor, mask: Tensor, images: Tensor, count: Tensor, tokens: ImageTokens) -> Layout:
-    """The texts with their images: at their markers, or where a text has none, before it.
+def laid_out(ids: Tensor, mask: Tensor, before: Tensor, most: int, tokens: ImageTokens) -> Layout:
+    """The texts with images before them, where they have no markers.
 
     Args:
         ids: (B, T), `tokens.start` first in each row.
         mask: (B, T) bool, padding on either side.
-        images: (B,) markers in each text.
-        count: (B,) images of each row.
+        before: (B,) images that come before each text.
+        most: images of a row at most.
         tokens: the ids of images.
 
     Returns:
         Padded on the right.
     """
-    before = torch.where(images == 0, count, 0)
-    most = int(before.max())
     ids, mask = _packed(ids, mask)
-    if most == 0:
-        return Layout(ids, mask)
     # <fake><image><fake><image><fake>: one more than twice as many as there are images
     places = torch.arange(2 * most + 1, device=ids.device)
     block = torch.where(places % 2 == 0, tokens.around, tokens.image).expand(len(ids), -1)
     real = (places <= 2 * before[:, None]) & (before[:, None] > 0)
     joined = torch.cat([ids[:, :1], block, ids[:, 1:]], dim=1)
     ids, mask = _packed(joined, torch.cat([mask[:, :1], real, mask[:, 1:]], dim=1))
-    longest = int(mask.sum(1).max())
+    # A traced graph has one shape, whatever the texts hold.
+    longest = ids.shape[1] if torch.compiler.is_compiling() else int(mask.sum(1).max())
     return Layout(ids[:, :longest], mask[:, :longest])
 
 
@@ -80,6 +77,8 @@ def check_counts(images: Tensor, count: Tensor) -> None:
     Raises:
         DataError: names the first such row of the batch.
     """
+    if torch.compiler.is_compiling():
+        return
     for row in torch.nonzero((images > 0) & (images != count)).flatten().tolist():
         raise DataError(f"row {row} of this batch: {mismatch(int(images[row]), int(count[row]))}", help=AGREE)
 
