@@ -15,7 +15,7 @@ GLYPH_WIDTHS = (16, 32, 48, 80)
 GLYPH_PREPROCESS = ImagePreprocess(size=(32, 32), fit="squash", mean=(0.25,), std=(0.33,))
 _PIXELS = ImagePreprocess(size=(16, 16), fit="squash", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 TEXT_PREPROCESS = TextPreprocess(tokenizer="package:zoo_starter/pieces.txt", max_length=128, lower=True)
-_WORDS = TextPreprocess(tokenizer="hashed words and pairs", max_length=256, lower=True)
+_WORDS = TextPreprocess(tokenizer="hashed words and pairs", max_length=511, lower=True)
 
 
 @hookimpl

@@ -256,8 +256,9 @@ class HashedProcessor(PieceProcessor):
     def encode(self, value: str | tuple[str, str]) -> list[int]:
         texts = (value,) if isinstance(value, str) else value
         places = []
+        room = self.preprocess.max_length // len(texts)
         for side, text in enumerate(texts):
-            words = words_of(text)[: self.preprocess.max_length]
+            words = words_of(text)[: (room + 1) // 2]  # n words have n - 1 pairs
             pairs = [f"{a} {b}" for a, b in pairwise(words)]
             # The two texts of a pair have places of their own, so that their order is not lost.
             places += [
