@@ -11,7 +11,7 @@ from typing import Any
 from zoo import TextPreprocess, WeightsError
 from zoo_transformers.families import Facts, facts_of, native
 from zoo_transformers.reading import read_json
-from zoo_transformers.summary import Summary, prompt_of, summary_of
+from zoo_transformers.summary import Summary, check_first, prompt_of, summary_of
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -163,8 +163,10 @@ def open_folder(path: Path) -> ModelFolder | None:
 
     Raises:
         WeightsError: its config.json is no JSON.
+        UsageError: a sentence encoder without a transformer, or with one in a folder of its own.
     """
     if not (path / "config.json").is_file():
+        check_first(path)
         return None
     config = read_json(path / "config.json")
     if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):

@@ -110,6 +110,28 @@ def summary_of(path: Path, own: How) -> Summary:
     return Summary(how or (own,), tuple(dense), normalise, counts_prompt, int(truncate) if truncate else None)
 
 
+def check_first(path: Path) -> None:
+    """Say why a sentence encoder without a config.json cannot be opened; nothing of any other folder.
+
+    Raises:
+        UsageError: it begins with something else than a transformer, or with one in a folder of its own.
+    """
+    modules = read_json(path / "modules.json") if (path / "modules.json").is_file() else None
+    first = modules[0] if isinstance(modules, list) and modules else None
+    if not isinstance(first, dict) or not str(first.get("type")).startswith("sentence_transformers."):
+        return
+    kind, folder = str(first["type"]).rpartition(".")[2], str(first.get("path", ""))
+    if kind != "Transformer":
+        raise UsageError(
+            f"{path} is a sentence encoder that begins with {kind}",
+            help="zoo opens those that begin with a transformer",
+        )
+    raise UsageError(
+        f"{path} is a sentence encoder of an old layout, with its transformer in '{folder}'",
+        help="write it anew with a current version: SentenceTransformer(folder).save(another)",
+    )
+
+
 def prompt_of(path: Path) -> str:
     """What sentence-transformers puts before every text that is encoded without naming a prompt.
 

@@ -220,6 +220,22 @@ def test_a_default_prompt_that_is_not_there_is_named(change: dict[str, Any], sai
 
 
 @pytest.mark.parametrize(
+    ("kind", "path", "said"),
+    [
+        ("Transformer", "0_Transformer", "an old layout, with its transformer in '0_Transformer'"),
+        ("StaticEmbedding", "", "begins with StaticEmbedding"),
+    ],
+)
+def test_encoders_without_a_transformer_in_their_folder_are_named(
+    kind: str, path: str, said: str, tmp_path: Path
+) -> None:
+    modules = [{"idx": 0, "name": "0", "path": path, "type": f"sentence_transformers.models.{kind}"}]
+    (tmp_path / "modules.json").write_text(json.dumps(modules))
+    with pytest.raises(zoo.UsageError, match=said):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
     ("modules", "said"),
     [
         ([Pooling(32), Normalize(), dense(32, 4)], "in the order Transformer, Pooling, Normalize, Dense"),
