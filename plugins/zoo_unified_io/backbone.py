@@ -130,5 +130,6 @@ class UnifiedIOBackbone(Backbone):
         """The sizes, and where texts are served the tokenizer."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / SIZES).write_text(json.dumps(self._sizes.to_json(), indent=1) + "\n", encoding="utf-8")
-        if "text" in self.modalities and self._tokenizer is not None:
-            shutil.copyfile(self._tokenizer, folder / TOKENIZER)
+        kept = folder / TOKENIZER
+        if "text" in self.modalities and self._tokenizer is not None and self._tokenizer.resolve() != kept.resolve():
+            shutil.copyfile(self._tokenizer, kept)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 import zoo
@@ -110,9 +111,9 @@ def padded(items: Sequence[Square], count: int, blank: Square) -> list[Square]:
 
 
 def _resized(image: Any, height: int, width: int) -> Tensor:
-    pixels = torch.from_numpy(np.array(image, dtype=np.uint8)).permute(2, 0, 1).float() / 255  # (H, W, C) -> (C, H, W)
-    found = F.interpolate(pixels[None], size=(height, width), mode="bilinear", antialias=True, align_corners=False)
-    return found[0].clamp(0, 1)
+    # Band by band, so that of a large photograph one band at a time is held as floats.
+    bands = [band.convert("F").resize((width, height), Image.Resampling.BILINEAR) for band in image.split()]
+    return torch.from_numpy(np.stack([np.asarray(band) for band in bands])) / 255  # (C, H, W)
 
 
 def _centred(pixels: Tensor, side: int) -> Square:
@@ -120,8 +121,10 @@ def _centred(pixels: Tensor, side: int) -> Square:
     top, left = (side - height) // 2, (side - width) // 2
     around = (left, side - width - left, top, side - height - top)
     real = F.pad(torch.ones(height, width, dtype=torch.bool), around, value=False)
-    # A patch counts where its middle is of the image.
+    # A patch counts where its middle is of the image; of a strip that lies between all middles, where anything is.
     mask = real[PATCH // 2 :: PATCH, PATCH // 2 :: PATCH].flatten()
+    if not mask.any():
+        mask = patches_of(real[None]).any(-1)
     return Square(F.pad(pixels, around), mask)
 
 

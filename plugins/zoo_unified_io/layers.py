@@ -20,7 +20,8 @@ class RMSNorm(nn.Module):
         self.scale = nn.Parameter(torch.ones(width))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x, (x.shape[-1],), self.scale, eps=1e-6)
+        # In single precision, whatever comes: squares of half precision overflow.
+        return F.rms_norm(x.float(), (x.shape[-1],), self.scale.float(), eps=1e-6).type_as(x)
 
 
 def key_bias(mask: Tensor | None) -> Tensor | None:
@@ -66,7 +67,8 @@ def heads_of(x: Tensor, heads: int) -> Tensor:
 
 def attended(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, scale: float | None = None) -> Tensor:
     """(B, T, H * d) of attention over (B, H, T, d), scaled by 1 / sqrt(d) where `scale` is None."""
-    bias = None if bias is None else bias.to(query.dtype)
+    if bias is not None:  # half precision ends at 65,504
+        bias = bias.clamp(min=torch.finfo(query.dtype).min).to(query.dtype)
     seen = F.scaled_dot_product_attention(query, key, value, bias, scale=scale)
     return seen.transpose(1, 2).flatten(2)
 

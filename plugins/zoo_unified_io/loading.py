@@ -22,6 +22,7 @@ _PATTERNS = ("config.json", "tokenizer.model", "model*.safetensors", "pytorch_mo
 _NEEDED = ("model*.safetensors", "pytorch_model*.bin")
 _OUTPUT_SIDE = ("decoder.*", "target_embedders.*", "image_token_embedder.*", "audio_token_embedder.*", "*_vqgan.*")
 """What a whole checkpoint holds besides the encoder."""
+_WANTED = "give the model.safetensors or pytorch_model.bin of allenai/uio2-large, -xl or -xxl"
 _HEAD_DIM = 64
 """Of the ViTs, where config.json does not tell; CLIP's and AST's."""
 
@@ -75,13 +76,22 @@ def sizes_of(shapes: Mapping[str, tuple[int, ...]], config: Mapping[str, Any]) -
     Raises:
         WeightsError: a tensor that every Unified-IO 2 has is missing.
     """
-    known = _Shapes(shapes)
-    query, head_dim = known["encoder.layers_0.attention.query.weight"], known[f"{_ATTENTION}.query_norm.scale"][0]
+    try:
+        return _sizes(_Shapes(shapes), config)
+    except (ValueError, IndexError, ZeroDivisionError) as error:
+        raise WeightsError(
+            f"these are no weights of Unified-IO 2: a tensor has another number of dimensions ({error})", help=_WANTED
+        ) from error
+
+
+def _sizes(known: _Shapes, config: Mapping[str, Any]) -> Sizes:
+    inner = known["encoder.layers_0.attention.query.weight"][0]
+    head_dim = known["encoder.layers_0.attention.query_norm.scale"][0]
     vocabulary, width = known["text_token_embedder.weight"][:2]
     return Sizes(
         vocabulary=vocabulary,
         width=width,
-        heads=query[0] // head_dim,
+        heads=inner // head_dim,
         head_dim=head_dim,
         layers=known.count(r"encoder\.layers_(\d+)\."),
         mlp=known["encoder.layers_0.mlp.wi_0.weight"][0],
@@ -92,9 +102,6 @@ def sizes_of(shapes: Mapping[str, tuple[int, ...]], config: Mapping[str, Any]) -
     )
 
 
-_ATTENTION = "encoder.layers_0.attention"
-
-
 class _Shapes:
     """Shapes by name; what is missing is an error of the weights."""
 
@@ -103,26 +110,28 @@ class _Shapes:
 
     def __getitem__(self, name: str) -> tuple[int, ...]:
         if name not in self.shapes:
-            raise WeightsError(
-                f"these are no weights of Unified-IO 2: there is no tensor '{name}'",
-                help="give the model.safetensors or pytorch_model.bin of allenai/uio2-large, -xl or -xxl",
-            )
+            raise WeightsError(f"these are no weights of Unified-IO 2: there is no tensor '{name}'", help=_WANTED)
         return self.shapes[name]
 
     def __contains__(self, name: str) -> bool:
         return name in self.shapes
 
     def count(self, pattern: str) -> int:
-        """One more than the greatest number that the pattern finds at the start of a name."""
-        return 1 + max((int(found[1]) for name in self.shapes if (found := re.match(pattern, name))), default=-1)
+        """How many numbers the pattern finds at the start of names."""
+        return len({found[1] for name in self.shapes if (found := re.match(pattern, name))})
 
 
 def _vit(known: _Shapes, kind: str, heads: int | None) -> ViTSizes:
     prefix = f"input_embedders.{kind}.image_encoder.vision_transformer."
     width, patch = known[f"{prefix}embedding.weight"][:2]
+    heads = heads or max(width // _HEAD_DIM, 1)
+    if heads < 1 or width % heads:
+        raise WeightsError(
+            f"{heads} heads cannot share the {width} numbers of the {kind} ViT", help="check config.json"
+        )
     return ViTSizes(
         width=width,
-        heads=heads or max(width // _HEAD_DIM, 1),
+        heads=heads,
         layers=known.count(re.escape(f"{prefix}transformer.resblocks.") + r"(\d+)\."),
         mlp=known[f"{prefix}transformer.resblocks.0.mlp.fc1.weight"][0],
         patch=patch,

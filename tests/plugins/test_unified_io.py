@@ -99,9 +99,10 @@ def test_weights_in_several_files_are_put_together(folder: Path, tmp_path: Path)
         ({"encoder.layers_1.mlp.wo.weight": None}, "1 of 185 tensors missing: encoder.layers_1.mlp.wo.weight"),
         ({"encoder.layers_0.mlp.bias": torch.ones(3)}, "not of this backbone: encoder.layers_0.mlp.bias"),
         ({"text_token_embedder.weight": None}, "no weights of Unified-IO 2: there is no tensor 'text_token_embedder"),
+        ({"text_token_embedder.weight": torch.ones(3)}, "no weights of Unified-IO 2: a tensor has another number of"),
         ({"encoder.encoder_norm.scale": torch.full((32,), torch.nan)}, "not finite: encoder.encoder_norm.scale"),
     ],
-    ids=["missing", "left over", "another model", "not finite"],
+    ids=["missing", "left over", "another model", "another shape", "not finite"],
 )
 def test_weights_that_do_not_fit_are_refused(change: dict[str, Any], message: str, tmp_path: Path) -> None:
     folder = tiny_folder(tmp_path / "model", tokenizer=False)
@@ -110,6 +111,19 @@ def test_weights_that_do_not_fit_are_refused(change: dict[str, Any], message: st
     with pytest.raises(WeightsError) as caught:
         load(folder)
     assert message in str(caught.value)
+
+
+def test_a_file_of_weights_may_stand_behind_a_listed_name(folder: Path) -> None:
+    for path in (folder, folder / "model.safetensors"):
+        backbone = zoo.load(f"unified_io/uio2-large@{path}", catalog=CATALOG, towers=("text",))
+        assert (backbone.dim, len(backbone.stages())) == (32, 3)
+
+
+def test_a_config_that_cannot_be_is_refused(tmp_path: Path) -> None:
+    folder = tiny_folder(tmp_path / "model", tokenizer=False)
+    (folder / "config.json").write_text('{"t5_config": {}, "image_vit_cfg": {"num_heads": 5}}')
+    with pytest.raises(WeightsError, match="5 heads cannot share the 32 numbers of the image ViT"):
+        load(folder)
 
 
 def test_other_folders_are_left_to_other_plugins(tmp_path: Path) -> None:
@@ -190,6 +204,20 @@ def test_tokens_pool_in_every_way_and_images_alone_have_a_grid(folder: Path) -> 
         for how, expected in {"cls": native.tokens[:, 0], "last": native.tokens[:, 399]}.items():
             backbone.pooling = how
             assert torch.equal(backbone(batch).pooled, expected)
+
+
+def test_bfloat16_gives_the_same_features_roughly(folder: Path) -> None:
+    backbone = load(folder, towers=("image", "text"))
+    patches = torch.randn(2, 576, 768, generator=torch.Generator().manual_seed(0))
+    mask = torch.stack([places(576, 576), places(576, 100)])
+    text = {"ids": torch.tensor([[5, 6, 1], [9, 1, 0]]), "mask": torch.stack([places(3, 3), places(3, 2)])}
+    batch: Any = {"image": {"patches": patches, "mask": mask}, "text": text}
+    with torch.inference_mode():
+        exact = backbone(batch).pooled
+        with torch.autocast("cpu", torch.bfloat16):
+            rough = backbone(batch).pooled.float()
+    # Eight bits of mantissa over a few layers.
+    torch.testing.assert_close(rough, exact, atol=0.03, rtol=0)
 
 
 def test_every_parameter_learns_where_there_is_a_history(folder: Path) -> None:
