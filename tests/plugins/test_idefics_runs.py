@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -154,3 +155,26 @@ def test_stages_of_the_decoder_can_be_extracted_and_those_of_vision_have_no_rows
     assert found.features.shape[::2] == (6, backbone.dim)
     with pytest.raises(UsageError, match=r"the stage 'vision\.layer\.0' gives 12 outputs for 6 rows"):
         zoo.extract(backbone, data, split="train", level="vision.layer.0", cache=False, device="cpu")
+
+
+def test_the_code_of_the_page_runs(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "joint.md").read_text(encoding="utf-8")
+    section = page.partition("## Flamingo")[2].partition("\n## ")[0]
+    write_idefics(tmp_path / "my-idefics")
+    for name, source in (("a.png", "red1.png"), ("b.png", "blue1.png")):
+        shutil.copyfile(pictures / source, tmp_path / name)
+    rows = [
+        {
+            "images": [["a.png", "b.png"], ["b.png", "a.png"]][n % 2],
+            "text": f"{word} <image>, then <image>",
+            "label": n % 2,
+        }
+        for n, word in enumerate(WORDS)
+    ]
+    (tmp_path / "memes.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    monkeypatch.chdir(tmp_path)
+    namespace: dict[str, Any] = {}
+    for block in re.findall(r"^```python\n(.*?)^```", section, re.M | re.S):
+        exec(compile(block, "docs/joint.md", "exec", dont_inherit=True), namespace)
+    assert namespace["features"].features.shape == (len(WORDS), 32)
+    assert namespace["run"].predict([{"image": ["b.png", "a.png"], "text": "<image>, then <image>"}])[0].label == "1"
