@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -49,9 +50,29 @@ def test_the_page_lists_every_command_and_shows_each(zoo: Zoo) -> None:
         assert f"\n## zoo {name}\n" in page
 
 
+def below(command: Any) -> list[Any]:
+    """A command with those that stand below it."""
+    return [command, *getattr(command, "commands", {}).values()]
+
+
+@pytest.mark.parametrize(
+    "words", [(n, w) for n, c in COMMANDS.items() for w in getattr(c, "commands", {})], ids="-".join
+)
+def test_help_of_a_command_below_another_explains_its_options_and_shows_an_example(
+    zoo: Zoo, words: tuple[str, str]
+) -> None:
+    done = zoo(*words, "--help")
+    assert done.code == 0
+    assert max(map(len, done.out.splitlines())) <= 80
+    assert f"For example  zoo {words[0]} {words[1]} " in done.out
+    for param in COMMANDS[words[0]].commands[words[1]].params:
+        assert getattr(param, "help", None), f"{param.name} has no help"
+
+
 def test_every_option_the_pages_mention_exists() -> None:
     root = CLI_PAGE.parents[1]
-    known = {option for command in COMMANDS.values() for param in command.params for option in param.opts}
+    commands = [each for command in COMMANDS.values() for each in below(command)]
+    known = {option for command in commands for param in command.params for option in param.opts}
     known |= {"--help", "--version", "--debug", "--no-plugins"}
     for page in (*sorted((root / "docs").glob("*.md")), root / "README.md"):
         text = re.sub(r"^.*(?:pip|git|pytest|curl) .*$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE)

@@ -36,6 +36,8 @@ def keys(value: Any) -> set[str]:
         (["check", "sklearn:digits", "--json"], "`zoo check DATA --json`"),
         (["extract", GLYPH, "sklearn:digits", "--split", "val", "-o", "f.npy", "--json"], "`zoo extract ... --json`"),
         (["plugins", "--json"], "`zoo plugins --json`"),
+        (["plugins", "new", "mine", "--json"], "`zoo plugins new NAME --json`"),
+        (["plugins", "check", "timm", "--only", "api-version", "--json"], "`zoo plugins check NAME --json`"),
         (["doctor", "--json"], "`zoo doctor --json`"),
         (
             ["finetune", GLYPH, "sklearn:digits", "--limit", "50", "--dry-run", "--json"],

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -20,6 +21,8 @@ from zoo.catalog.factories import import_factory  # noqa: E402
 from zoo.transfer import baseline  # noqa: E402
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+OF_AUTHORS = ROOT / "docs" / "plugins.md"
+"""Its commands install a package: test_plugins_page.py runs them."""
 INSTALLS = ("pip ", "venv", "git clone", "pytest")
 DOWNLOADS = {"finetune torchvision/resnet18": "finetune starter/glyph-cnn"}
 """What the README fine-tunes needs a network; the same commands are tried with a backbone that needs none."""
@@ -76,7 +79,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(baseline, "DRAWS", 2)
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if list(commands(page))], ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if list(commands(page)) and page != OF_AUTHORS], ids=lambda page: page.name
+)
 def test_the_commands_of_a_page_run(page: Path, folder: Path, quick: None) -> None:
     for line in commands(page):
         for download, offline in DOWNLOADS.items():
@@ -105,15 +110,16 @@ def test_the_python_of_a_page_runs(name: str, folder: Path, quick: None) -> None
 
 
 def test_the_plugin_of_the_page_works(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    package, adapter, use, data, training = blocks(ROOT / "docs" / "plugins.md", "python")
+    package, adapter, use, check, data, training, scoring = blocks(OF_AUTHORS, "python")
     (folder / "zoo_mine").mkdir()
     (folder / "zoo_mine" / "__init__.py").write_text(package + "\n" + data.partition("def words")[0])
     (folder / "zoo_mine" / "adapter.py").write_text(adapter)
     (folder / "zoo_mine" / "data.py").write_text(data.replace("@hookimpl", ""))
     (folder / "zoo_mine" / "training.py").write_text(training)
+    (folder / "zoo_mine" / "scoring.py").write_text(scoring)
     monkeypatch.syspath_prepend(str(folder))
     try:
-        exec(compile(use, "docs/plugins.md", "exec", dont_inherit=True), {})
+        exec(compile(use + check, "docs/plugins.md", "exec", dont_inherit=True), {})
         import zoo_mine  # type: ignore[import-not-found]
 
         import zoo as package_zoo
@@ -121,14 +127,17 @@ def test_the_plugin_of_the_page_works(folder: Path, monkeypatch: pytest.MonkeyPa
         catalog = package_zoo.Catalog.of({"mine": zoo_mine})
         dataset = package_zoo.read_dataset("mine:words", package_zoo.ReadOptions(val=0.5), catalog=catalog)
         assert dataset.task.classes == ("neg", "pos")
+        import zoo_mine.scoring as scored  # type: ignore[import-not-found]
         import zoo_mine.training as offered  # type: ignore[import-not-found]
 
-        of_training = package_zoo.Catalog.of({"mine": offered})
+        of_training = package_zoo.Catalog.of({"mine": offered, "scored": scored})
         specs = {**of_training.heads, **of_training.strategies}
         made = {name: import_factory(spec.factory, name) for name, spec in specs.items()}
         assert made["cosine"](8, 8, 3, 0.0).directions.shape == (3, 8)
         rows = [package_zoo.StageRow("stem"), package_zoo.StageRow("top")]
         assert [len(phase.lr) for phase in made["top-then-all"]().phases(rows)] == [2, 3]
+        (score,) = [import_factory(spec.factory, name) for name, spec in of_training.scorers.items()]
+        assert score(np.array([[0.0], [0.0], [1.0], [1.0]]), np.array(["a", "a", "b", "b"])) == 1.0
     finally:
         for name in [name for name in sys.modules if name.split(".")[0] == "zoo_mine"]:
             del sys.modules[name]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from zoo.catalog.discovery import PluginReport
     from zoo.testing.plugin import PluginConformance
     from zoo.testing.report import Conformance
+    from zoo.verbs.new_plugin import Kind
 
 
 def register(app: typer.Typer) -> None:
@@ -83,7 +84,7 @@ def new(
     """Parse, call the verb, render."""
     from zoo.verbs.new_plugin import new_plugin
 
-    made = new_plugin(name, out=out, kind=kind)
+    made = new_plugin(name, out=out, kind=cast("Kind", kind))  # it says so if it is none
     if json:
         return console.print_json(asdict(made))
     console.print_text(f"wrote {made.path}")

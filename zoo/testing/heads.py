@@ -185,7 +185,7 @@ def logits(subject: HeadSubject) -> str:
     big = dataclasses.replace(
         given, pooled=given.pooled * 30, tokens=given.tokens * 30, maps=tuple(each * 30 for each in given.maps)
     )
-    found = subject.real(subject.run(subject.build(5), big), big)
+    found = subject.real(subject.run(subject.build(5), big), big).detach()
     inside = bool((found >= 0).all() and (found <= 1).all())
     require(not inside, "all outputs of large features lie between 0 and 1")
     return f"between {float(found.min()):.3g} and {float(found.max()):.3g}"
