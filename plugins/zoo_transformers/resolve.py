@@ -113,18 +113,23 @@ def _described(folder: ModelFolder, architecture: str, weights: tuple[WeightsSpe
         preprocess = {"image": image_preprocess(folder.preprocessor(), folder.config)}
     else:
         preprocess = {"text": folder.text_preprocess(architecture)}
-    pooler = folder.keeps_pooler() if facts.modality == "text" else False
+    dim, top = facts.dim, False if facts.modality == "image" else folder.keeps_pooler()
+    if facts.modality == "text":
+        summary = folder.summary()
+        dim = None if dim is None else summary.width(dim)
+        # Layers after the pooling are a top, as a pooler is.
+        top = True if summary.dense else top
     return BackboneSpec(
         source="transformers",
         architecture=architecture,
         factory=IMAGE_FACTORY if facts.modality == "image" else TEXT_FACTORY,
         modalities=(facts.modality,),
         family=facts.family,
-        dim=facts.dim,
+        dim=dim,
         weights=weights,
         image_size=preprocess["image"].size[0] if facts.modality == "image" else None,  # type: ignore[union-attr]
         context_length=facts.context,
-        stages=None if pooler is None else facts.stages(pooler=pooler),
+        stages=None if top is None else facts.stages(pooler=top),
         preprocess=preprocess,
         options={key: architecture},
     )

@@ -93,7 +93,7 @@ def test_every_pooling_is_the_librarys(mode: Any, family: str, tmp_path: Path) -
 def test_poolings_side_by_side_keep_the_order_in_which_they_are_named(tmp_path: Path) -> None:
     folder = made(tmp_path, Pooling(32, ("weightedmean", "cls", "mean_sqrt_len_tokens")), Normalize())
     found = extracted(folder)
-    assert found.shape[1] == load(folder).dim == 96
+    assert found.shape[1] == load(folder).dim == CATALOG.select(f"transformers/{folder}")[0].spec.dim == 96
     np.testing.assert_allclose(found, encoded(folder), **CLOSE)
 
 
@@ -113,8 +113,9 @@ def test_layers_after_the_pooling_are_the_librarys(activation: Any, normalised: 
     layers = [dense(32, 48, torch.nn.ReLU()), dense(48, 5, activation), *([Normalize()] if normalised else [])]
     folder = made(tmp_path, Pooling(32, "mean"), *layers)
     np.testing.assert_allclose(extracted(folder), encoded(folder), **CLOSE)
-    backbone = load(folder)
-    assert backbone.dim == backbone.spec.dim == 5
+    backbone, told = load(folder), CATALOG.select(f"transformers/{folder}")[0].spec
+    assert backbone.dim == backbone.spec.dim == told.dim == 5
+    assert backbone.spec.stages == told.stages == ("embeddings", "layer.0", "layer.1", "top")
     assert any(each.requires_grad for each in backbone.stages()[-1].parameters())
     backbone.check_stages()
 
