@@ -232,3 +232,10 @@ def test_random_weights_come_of_the_folder_alone(folder: Path) -> None:
     assert drawn[0].weights is None
     assert torch.equal(first, same)
     assert not torch.equal(first, other)
+
+
+def test_plain_pixels_are_one_image_a_row(backbone: Any) -> None:
+    inputs = batch(backbone, [ONE, TWO])
+    with torch.inference_mode():
+        plain = backbone({"image": {"pixels": inputs["image"]["pixels"][:, 0]}})
+        assert torch.equal(plain.tokens, backbone(inputs).tokens)

@@ -126,6 +126,13 @@ def test_rows_of_two_images_are_learned_in_their_order(marked: bool, model: Path
     assert [each.label for each in run.predict(inputs)] == ["blue", "red"]
 
 
+def test_rows_of_images_alone_may_hold_several(model: Path, pictures: Path) -> None:
+    run = finetune(model, interleaved(pictures), strategy="linear-probe", read=ReadOptions(modalities=("image",)))
+    assert run.load().backbone.modalities == ("image",)
+    pairs = [tuple(str(pictures / f"{name}3.png") for name in names) for names in (("red", "blue"), ("blue", "red"))]
+    assert [each.label for each in run.predict(pairs)] == ["blue", "red"]
+
+
 def test_rows_whose_markers_and_images_differ_are_named_before_training(model: Path, pictures: Path) -> None:
     rows = [json.loads(line) for line in interleaved(pictures).read_text().splitlines()]
     rows[6]["images"].append("red1.png")
