@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from zoo.catalog.spec import Modality
 from zoo.data.augment import Draw
+from zoo.data.boxes import Boxes, Frame
 from zoo.data.decode import decode_mask
 from zoo.data.masks import Mask
 from zoo.data.tags import IGNORED, Tags, first_pieces
@@ -59,6 +60,8 @@ def aligned_targets(examples: Examples, processors: Mapping[Modality, Any]) -> A
         return None
     if isinstance(targets[0], Mask):
         return _Masks(targets, moves_masks(processors["image"]))
+    if isinstance(targets[0], Boxes):
+        return _Objects(targets)
     if isinstance(targets[0], Tags):
         return _Labels(targets, examples.inputs["text"], locates_tokens(processors["text"]))
     return None
@@ -103,6 +106,30 @@ class _Masks:
         import torch
 
         return torch.stack([self.processor.mask(decode_mask(self.masks[row].ref), draw(int(row))) for row in rows])
+
+
+class _Objects:
+    """(B, M, 5) float32: left, upper, right and lower of each object in pixels of the canvas, and its class index.
+
+    Images with fewer objects than others are filled up with objects of class -1, which are none.
+    """
+
+    def __init__(self, boxes: NDArray[Any]) -> None:
+        self.boxes = boxes
+
+    def __call__(self, rows: Rows, inputs: Mapping[Modality, Mapping[str, Tensor]], draw: DrawOf) -> Tensor:
+        import torch
+
+        height, width = inputs["image"]["pixels"].shape[2:]
+        frames = [Frame(*numbers) for numbers in inputs["image"]["frame"].tolist()]
+        found = [
+            self.boxes[row].trained.on_canvas(frame, (width, height)) for row, frame in zip(rows, frames, strict=True)
+        ]
+        targets = np.full((len(rows), max(map(len, found)), 5), -1.0, dtype=np.float32)
+        for each, target in zip(found, targets, strict=True):
+            target[: len(each), :4] = each.corners
+            target[: len(each), 4] = each.labels
+        return torch.from_numpy(targets)
 
 
 class _Labels:

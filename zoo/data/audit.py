@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from zoo.catalog.spec import Modality
+from zoo.data.boxcheck import box_problems
 from zoo.data.classes import class_counts, counted, label_typos, unknown_ids, without
 from zoo.data.masks import mask_problems
 from zoo.data.tags import tag_problems
@@ -88,6 +89,8 @@ def inspect(
         problems += class_counts(labels, kind, names, kept)
     if kind == "segmentation":
         problems += mask_problems(labels, classes, names, kept, options)
+    if kind == "detection":
+        problems += box_problems(labels, names, kept, options)
     if kind == "tokens":
         problems += tag_problems(inputs["text"], labels, names, kept)
     problems += _leaks(ids, names, kept, options)
@@ -132,7 +135,7 @@ def _conflicts(
     ids: Sequence[str], labels: Sequence[Any], kind: str, names: Sequence[str], train: Sequence[int]
 ) -> list[Problem]:
     """Training rows of the same content with different labels."""
-    if kind in ("regression", "segmentation"):
+    if kind in ("regression", "segmentation", "detection"):
         return []
     first: dict[str, int] = {}
     pairs = [(first.setdefault(ids[row], row), row) for row in train]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -35,11 +34,6 @@ class Boxes:
     def __len__(self) -> int:
         return len(self.labels)
 
-    @classmethod
-    def none(cls, names: tuple[str, ...], size: tuple[int, int]) -> Self:
-        """An image without objects."""
-        return cls(np.zeros((0, 4), dtype=np.float32), np.zeros(0, dtype=np.int64), names, size)
-
     def select(self, kept: NDArray[Any]) -> Boxes:
         """These objects: a mask (M,) or indices."""
         return replace(
@@ -50,22 +44,33 @@ class Boxes:
             crowd=None if self.crowd is None else self.crowd[kept],
         )
 
+    def of_classes(self, names: tuple[str, ...]) -> Boxes:
+        """The objects of these classes alone, with their index among them."""
+        index = {name: place for place, name in enumerate(names)}
+        places = np.array([index.get(name, -1) for name in self.names], dtype=np.int64)[self.labels]
+        return replace(self, labels=places, names=names).select(places >= 0)
+
     def above(self, score: float) -> Boxes:
         """The predicted objects of at least this score."""
         return self if self.scores is None else self.select(self.scores >= score)
-
-    def named(self, names: tuple[str, ...]) -> Boxes:
-        """The same objects with the classes in this order; every class must be among them."""
-        if names == self.names:
-            return self
-        place = np.array([names.index(name) for name in self.names], dtype=np.int64)
-        return replace(self, labels=place[self.labels], names=names)
 
     def clipped(self) -> Boxes:
         """Without what lies outside the image."""
         width, height = self.size
         limits = np.array([width, height, width, height], dtype=np.float32)
         return replace(self, corners=np.clip(self.corners, 0, limits))
+
+    def on_canvas(self, frame: Frame, canvas: tuple[int, int]) -> Boxes:
+        """Where these objects lie on a canvas of (W, H); those of which a random crop leaves little are gone."""
+        whole = frame.forth(self.corners)
+        inside = replace(self, corners=whole, size=canvas).clipped()
+        extent = inside.corners[:, 2:] - inside.corners[:, :2]
+        # Thinner than a pixel, an object has no place in any map.
+        return inside.select((_areas(inside.corners) >= KEPT_AREA * _areas(whole)) & (extent.min(axis=1) >= 1))
+
+    def off_canvas(self, frame: Frame) -> Boxes:
+        """Objects found on a canvas, back in the image that `size` tells of."""
+        return replace(self, corners=frame.back(self.corners)).clipped()
 
     @property
     def trained(self) -> Boxes:
@@ -109,15 +114,34 @@ class Frame:
         """Left and right exchanged on a canvas of this width."""
         return replace(self, scale_x=-self.scale_x, shift_x=width - self.shift_x)
 
+    def forth(self, corners: Floats) -> Floats:
+        """(M, 4) boxes of the image on the canvas."""
+        return _ordered(corners * self._scale + self._shift)
+
+    def back(self, corners: Floats) -> Floats:
+        """(M, 4) boxes on the canvas in the image."""
+        return _ordered((corners - self._shift) / self._scale)
+
+    @property
+    def _scale(self) -> Floats:
+        return np.array([self.scale_x, self.scale_y] * 2, dtype=np.float32)
+
+    @property
+    def _shift(self) -> Floats:
+        return np.array([self.shift_x, self.shift_y] * 2, dtype=np.float32)
+
     @property
     def numbers(self) -> tuple[float, float, float, float]:
         """Scale and shift of x, scale and shift of y."""
         return self.scale_x, self.shift_x, self.scale_y, self.shift_y
 
 
-def column(rows: Sequence[Any]) -> NDArray[Any]:
-    """(N,) array of objects, one a row, so that rows of any kind are selected alike."""
-    found = np.empty(len(rows), dtype=object)
-    for index, row in enumerate(rows):
-        found[index] = row
-    return found
+def _ordered(corners: Floats) -> Floats:
+    """Left before right, even where a frame mirrors."""
+    first, last = corners[:, :2], corners[:, 2:]
+    return np.concatenate([np.minimum(first, last), np.maximum(first, last)], axis=1)
+
+
+def _areas(corners: Floats) -> Floats:
+    areas: Floats = (corners[:, 2] - corners[:, 0]) * (corners[:, 3] - corners[:, 1])
+    return areas

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, get_args
 
 from zoo.catalog.spec import Modality
 from zoo.data.audio import AUDIO_SUFFIXES
+from zoo.data.boxes import Boxes
 from zoo.data.folder import IMAGE_SUFFIXES, SPLIT_NAMES
 from zoo.data.types import MAX_PIXELS, MAX_SECONDS, AudioRef, ImageRef, ReadOptions, Table, TaskKind
 from zoo.errors import DataError, UnknownNameError, UsageError
@@ -132,6 +133,8 @@ def find_task(
     if len(values) > 1:
         return "regression", f"{len(values)} label columns are numbers to predict"
     cells = values[0]
+    if cells and isinstance(cells[0], Boxes):
+        return "detection", f"'{label[0]}' holds the objects of each image"
     if cells and (isinstance(cells[0], ImageRef) or _named_like(cells, IMAGE_SUFFIXES)):
         return "segmentation", f"'{label[0]}' holds masks"
     if words and all(isinstance(each, list) for each in (*words[:20], *cells[:20])):
@@ -220,7 +223,10 @@ def _find_label(columns: Mapping[str, Sequence[Any]]) -> tuple[str, ...]:
 
 
 def _find_dense(columns: Mapping[str, Sequence[Any]], task: TaskKind | None) -> tuple[str, ...]:
-    """A column of masks beside images, or of tags beside words, unless another task is asked for."""
+    """A column of boxes or masks beside images, or of tags beside words, unless another task is asked for."""
+    boxes = [name for name, cells in columns.items() if cells and isinstance(cells[0], Boxes)]
+    if boxes:
+        return (boxes[0],)
     lowered = {name.lower(): name for name in columns}
     words = next((lowered[each] for each in _WORDS if each in lowered and _is_lists(columns[lowered[each]])), None)
     tags = next((lowered[each] for each in _TAGS if each in lowered and _is_lists(columns[lowered[each]])), None)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from zoo.data.boxcheck import box_classes
 from zoo.data.infer import class_names, is_number
 from zoo.data.masks import mask_classes
 from zoo.data.tags import encode_tags, read_tags, tag_classes
@@ -20,14 +21,14 @@ SHOWN = 10
 
 def read_labels(raw: Sequence[Sequence[Any]], kind: TaskKind, names: Sequence[str], options: ReadOptions) -> list[Any]:
     """One label a row: a str, a list of str for several or for words, a list of float for regression, where empty
-    is nan; the cells themselves for masks.
+    is nan; the cells themselves for masks and boxes.
 
     Raises:
         DataError: targets of a regression that are no numbers, with their rows.
     """
     if kind == "regression":
         return _numbers(raw, names)
-    if kind == "segmentation":
+    if kind in ("segmentation", "detection"):
         return list(raw[0])
     if kind == "tokens":
         return list(read_tags(raw[0]))
@@ -77,6 +78,8 @@ def make_task(
         return Task(kind, (), columns)
     if kind == "segmentation":
         return Task(kind, mask_classes(labels, named, train), columns)
+    if kind == "detection":
+        return Task(kind, box_classes(labels, train), columns)
     if kind == "tokens":
         return Task(kind, tag_classes(labels, train), columns)
     found = {str(label) for row in train for label in (labels[row] if kind == "multilabel" else [labels[row]])}
@@ -93,6 +96,8 @@ def encode(task: Task, labels: Sequence[Any], names: Sequence[str], rows: Sequen
     """
     if task.kind == "segmentation":
         return column(labels)
+    if task.kind == "detection":
+        return column([each.of_classes(task.classes) for each in labels])
     if task.kind == "tokens":
         return encode_tags(task.classes, labels)
     wanted = range(len(labels)) if rows is None else rows

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+def whole_strides(side: int, stride: int) -> int:
+    """The smallest multiple of the stride that is at least `side`."""
+    return -(-side // stride) * stride
+
+
 class LetterboxProcessor:
     """Processor of images for detection: nothing is cut off and nothing is stretched.
 
@@ -56,7 +61,8 @@ class LetterboxProcessor:
         }
 
     def finish(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        return {**ImageProcessor(self.preprocess).finish(tensors), "frame": tensors["frame"]}
+        """The pixels alone: a backbone has no use for frames."""
+        return ImageProcessor(self.preprocess).finish(tensors)
 
     def length(self, example: Any) -> int:
         return 1

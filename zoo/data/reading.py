@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.catalog.spec import Modality, fingerprint
 from zoo.data.audit import audit
+from zoo.data.boxcheck import look_at_boxes
+from zoo.data.coco import coco_files, read_coco
 from zoo.data.folder import SPLIT_NAMES, read_class_folders
 from zoo.data.infer import Columns, as_images, as_recordings, find_columns, find_task
 from zoo.data.labels import encode as encode
@@ -59,12 +61,17 @@ def read_source(source: str | Path, options: ReadOptions, catalog: Catalog | Non
     """The raw table of a source, and the folder its relative paths start from."""
     path = Path(source).expanduser()
     if path.is_dir():
+        annotated = coco_files(path)
+        if annotated and options.task in (None, "detection"):
+            return read_coco(annotated, str(source)), path
         if options.task in (None, "segmentation") and mask_folders(path):
             return replace(read_mask_folder(path, str(source)), classes=class_names(path)), path
         files = table_files(path)
         if files:
             return _with_label_names(read_tables(files, str(source), options), path), path
         return read_class_folders(path, str(source)), path
+    if path.is_file() and path.suffix.lower() == ".json":
+        return read_coco({"": path}, str(source)), path.parent
     if path.is_file():
         return _with_label_names(read_tables({"": path}, str(source), options), path.parent), path.parent
     from zoo.catalog.discovery import default_catalog
@@ -111,6 +118,8 @@ def dataset_of(
     labels = read_labels(raw, kind, names_of, options)
     if kind == "segmentation":
         labels = survey(inputs["image"], as_images(labels, root or Path(), options.max_pixels))
+    if kind == "detection":
+        labels = look_at_boxes(labels, inputs["image"])
     said: list[Problem] = []
     if columns.names is not None and kind in ("binary", "multiclass"):
         labels, naming = with_names(labels, columns.names, table.columns[columns.names], names_of)
@@ -201,8 +210,8 @@ def _inputs(table: Table, columns: Columns, root: Path, options: ReadOptions) ->
 
 
 def _only_of(kind: TaskKind, inputs: dict[Modality, list[Any]], name: str) -> dict[Modality, list[Any]]:
-    """What is labelled: masks belong to images, tags to texts."""
-    modality: Modality | None = {"segmentation": "image", "tokens": "text"}.get(kind)  # type: ignore[assignment]
+    """What is labelled: masks and boxes belong to images, tags to texts."""
+    modality: Modality | None = {"segmentation": "image", "detection": "image", "tokens": "text"}.get(kind)  # type: ignore[assignment]
     if modality is None:
         return inputs
     if modality not in inputs:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.data.types import DENSE, Examples, Task
+from zoo.data.types import MANY_ANSWERS, Examples, Task
 from zoo.errors import UsageError
 
 Rows = NDArray[np.int64]
@@ -54,7 +54,7 @@ def few_shot(examples: Examples, task: Task, *, shots: int, seed: int) -> Rows:
     rng = np.random.default_rng(seed)
     if task.kind == "regression":
         raise UsageError(f"{shots} shots a class were asked for, and numbers have no classes", help="use --limit")
-    if task.kind in DENSE:
+    if task.kind in MANY_ANSWERS:
         raise UsageError(f"{shots} shots a class were asked for, and a row has many labels", help="use --limit")
     if task.kind == "multilabel" and examples.targets is not None:
         chosen: set[int] = set()

@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from zoo.catalog.spec import Modality
 from zoo.errors import UsageError
 
-TaskKind = Literal["binary", "multiclass", "multilabel", "regression", "segmentation", "tokens"]
+TaskKind = Literal["binary", "multiclass", "multilabel", "regression", "segmentation", "tokens", "detection"]
 DENSE: tuple[TaskKind, ...] = ("segmentation", "tokens")
 """Tasks with an answer for every pixel or every word."""
+MANY_ANSWERS: tuple[TaskKind, ...] = (*DENSE, "detection")
+"""Tasks in which a row has many answers."""
 Text = str | tuple[str, str]
 """A text, or a pair of texts."""
 

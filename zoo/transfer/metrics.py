@@ -26,6 +26,7 @@ _PRIMARY = {
     "regression": "r2",
     "segmentation": "miou",
     "tokens": "macro_f1",
+    "detection": "map",
 }
 _LOWER_IS_BETTER = {"log_loss", "ece", "rmse", "mae"}
 
@@ -70,7 +71,12 @@ def measure_one(task: Task, metric: str, predictions: Array, targets: Array) -> 
 
 def shown(task: Task) -> tuple[str, ...]:
     """The metrics that stand in a short report, the primary one first."""
-    beside = {"regression": (), "segmentation": ("pixel_accuracy",), "tokens": ("token_accuracy",)}
+    beside = {
+        "regression": (),
+        "segmentation": ("pixel_accuracy",),
+        "tokens": ("token_accuracy",),
+        "detection": ("map_50",),
+    }
     return (primary(task), *beside.get(task.kind, ("macro_f1",)))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
-from zoo.data.types import DENSE, Dataset, TaskKind
+from zoo.data.types import MANY_ANSWERS, Dataset, TaskKind
 from zoo.errors import UsageError
 from zoo.transfer.strategies import choose
 
@@ -15,8 +15,11 @@ Schedule = Literal["constant", "step", "multistep", "cosine", "linear"]
 SMALL_IMAGE = 64
 """Pixels of the shorter side up to which a picture is a glyph or a thumbnail rather than a photograph."""
 
+DETECTION_SIZE = 640
+"""Pixels of the longer side of images in detection, unless more is asked for: in each doubling of it, small objects
+are found more often and a step takes four times as long."""
 Precision = Literal["auto", "fp32", "bf16"]
-_HEADS: Mapping[TaskKind, str] = {"segmentation": "segment", "tokens": "token-classifier"}
+_HEADS: Mapping[TaskKind, str] = {"segmentation": "segment", "tokens": "token-classifier", "detection": "fcos"}
 """The head of a task where none is asked for."""
 
 
@@ -30,7 +33,9 @@ class Training:
     unfreeze: int = 1
     """Stages that `partial` trains, counted from the top."""
     head: str | None = None
-    """None: linear; segment or token-classifier for tasks with an answer for every pixel or word."""
+    """None: linear; segment, token-classifier or fcos where the task is one of pixels, words or boxes."""
+    image_size: int | None = None
+    """Of the longer side of images in detection, rounded up to whole strides; None: that of the data, 640 at most."""
     pooling: str | None = None
     """How tokens become one vector; None: as the backbone does."""
     loss: str | None = None
@@ -65,7 +70,7 @@ class Training:
     precision: Precision = "auto"
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "lr", "early_stop", "save_every", "step_size", "gamma"):
+        for name in ("epochs", "batch_size", "lr", "early_stop", "save_every", "step_size", "gamma", "image_size"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise UsageError(f"--{name.replace('_', '-')} {value} is not above 0", help="give a positive number")
@@ -109,20 +114,24 @@ def resolve(training: Training, data: Dataset, subject: Subject, *, gpu: bool) -
             params=subject.params,
             pretrained=subject.pretrained,
             gpu=gpu,
-            linear=head == "linear",
+            linear=head == "linear" and data.task.kind not in MANY_ANSWERS,
         )
         strategy = choice.name
         notes.append(f"strategy {choice.name}: {choice.reason}")
     moves_backbone = strategy not in ("linear-probe", "head")
-    # The head of a dense task is a small network of its own, which momentum alone trains slowly.
-    optimizer = training.optimizer or ("adamw" if data.task.kind in DENSE else _optimizer(subject))
+    # The head of such a task is a small network of its own, which momentum alone trains slowly.
+    optimizer = training.optimizer or ("adamw" if data.task.kind in MANY_ANSWERS else _optimizer(subject))
+    image_size = _image_size(training, data, subject)
+    if image_size != training.image_size:
+        notes.append(f"image size {image_size}: {_why(image_size, subject)}")
     resolved = replace(
         training,
         strategy=strategy,
         head=head,
         optimizer=optimizer,
-        epochs=training.epochs or _epochs(rows),
-        batch_size=training.batch_size or _batch_size(rows),
+        epochs=training.epochs or (_epochs(rows) if data.task.kind != "detection" else _epochs_of_boxes(rows)),
+        batch_size=training.batch_size or _batch_size(rows, 32 if data.task.kind != "detection" else 16),
+        image_size=image_size,
         lr=training.lr or (1e-2 if optimizer == "sgd" else 1e-3),
         backbone_lr=training.backbone_lr if training.backbone_lr is not None else _backbone_lr(subject),
         augment=training.augment or (_augment(subject, rows) if moves_backbone else "none"),
@@ -135,12 +144,40 @@ def _epochs(rows: int) -> int:
     return min(max(round(16_000 / rows), 3), 10)
 
 
-def _batch_size(rows: int) -> int:
-    """At least about fifteen steps an epoch on small data; 32 otherwise."""
+def _epochs_of_boxes(rows: int) -> int:
+    """More passes: a detector learns where and what from nothing, for a dozen even on COCO (its 1x schedule)."""
+    return min(max(round(16_000 / rows), 12), 50)
+
+
+def _batch_size(rows: int, most: int) -> int:
+    """At least about fifteen steps an epoch on small data; `most` otherwise, as large images take much memory."""
     for size in (8, 16):
         if rows < 15 * 2 * size:
             return size
-    return 32
+    return most
+
+
+def _image_size(training: Training, data: Dataset, subject: Subject) -> int | None:
+    if data.task.kind != "detection":
+        if training.image_size is not None:
+            raise UsageError(
+                f"--image-size {training.image_size} is for detection, and this is a {data.task.kind} task",
+                help="leave it out: images get the size that the weights want",
+            )
+        return None
+    if training.image_size is not None:
+        return training.image_size
+    if subject.transformer:  # many have a table of positions for one size
+        return subject.image_size
+    boxes = data.splits["train"].targets
+    assert boxes is not None
+    return min(max(int(max(each.size)) for each in boxes), DETECTION_SIZE)
+
+
+def _why(image_size: int | None, subject: Subject) -> str:
+    if subject.transformer:
+        return "that of the weights, of the longer side"
+    return "the longer side of the largest training image" + (", 640 at most" if image_size == DETECTION_SIZE else "")
 
 
 def _optimizer(subject: Subject) -> Optimizer:

@@ -31,51 +31,75 @@ def check_installed() -> None:
     _coco()
 
 
-def measure_boxes(predictions: Sequence[Boxes], targets: Sequence[Boxes]) -> Metrics:
-    """Mean average precision over the classes that have a box, None where none has.
-
-    `map` is the mean over IoU 0.5 to 0.95 in steps of 0.05, `map_50` and `map_75` those at one IoU, `recall` the mean
-    share of boxes found with at most 100 a picture over the same IoUs (Lin et al. 2014, https://arxiv.org/abs/1405.0312).
+class Evaluated:
+    """Found objects matched with the true ones, as COCO does (Lin et al. 2014, https://arxiv.org/abs/1405.0312).
 
     Args:
-        predictions: of each image.
+        predictions: of each image, with scores.
         targets: of each image, in the same order; classes are numbered alike.
     """
-    return _numbers(_evaluated(predictions, targets))
+
+    def __init__(self, predictions: Sequence[Boxes], targets: Sequence[Boxes]) -> None:
+        assert len(predictions) == len(targets)
+        self.images = len(targets)
+        self.names = targets[0].names if len(targets) else ()
+        self._evaluator = _matched(predictions, targets, self.names)
+        self._matches = tuple(self._evaluator.evalImgs)
+        _quietly(self._evaluator.accumulate)
+        self._whole = self._evaluator.eval
+
+    def metrics(self) -> Metrics:
+        """Means over the classes that have a box; None where none has.
+
+        `map` is the average precision over IoU 0.5 to 0.95 in steps of 0.05, `map_50` and `map_75` that at one IoU,
+        `recall` the share of boxes found with at most 100 an image, over the same IoUs as `map`.
+        """
+        return _numbers(self._whole)
+
+    def by_class(self) -> Mapping[str, Metrics]:
+        """The same for each class alone."""
+        return {name: _numbers(self._whole, slice(place, place + 1)) for place, name in enumerate(self.names)}
+
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        """95% percentile intervals of `map` and `map_50` over resampled images (Efron 1979); none for large data."""
+        if self.images < 2 or self.images * len(self.names) > BOOTSTRAP_LIMIT:
+            return {}
+        rng = np.random.default_rng(0)
+        drawn: dict[str, list[float]] = {"map": [], "map_50": []}
+        for _ in range(DRAWS):
+            rows = rng.integers(0, self.images, self.images)
+            self._evaluator.evalImgs = [block[row] for block in self._by_class() for row in rows]
+            _quietly(self._evaluator.accumulate)
+            found = _numbers(self._evaluator.eval)
+            for name, values in drawn.items():
+                if (value := found[name]) is not None:
+                    values.append(value)
+        pairs = {name: np.quantile(values, [0.025, 0.975]) for name, values in drawn.items() if values}
+        return {name: (float(low), float(high)) for name, (low, high) in pairs.items() if low < high}
+
+    def counts(self, score: float) -> Mapping[str, tuple[int, int, int]]:
+        """Right, said and true objects of each class at IoU 0.5, of those with at least this score; without crowds."""
+        found = {}
+        for name, block in zip(self.names, self._by_class(), strict=True):
+            right = said = true = 0
+            for match in [each for each in block if each is not None]:
+                counted = (np.asarray(match["dtScores"]) >= score) & ~match["dtIgnore"][_HALF].astype(bool)
+                right += int((match["dtMatches"][_HALF] > 0)[counted].sum())
+                said += int(counted.sum())
+                true += int((~np.asarray(match["gtIgnore"], dtype=bool)).sum())
+            found[name] = (right, said, true)
+        return found
+
+    def _by_class(self) -> list[tuple[Any, ...]]:
+        """The matches in blocks, one a class, of one entry an image; None where there is nothing to match."""
+        starts = range(0, len(self._matches), self.images) if self.images else []
+        return [self._matches[start : start + self.images] for start in starts]
 
 
-def intervals_of_boxes(predictions: Sequence[Boxes], targets: Sequence[Boxes]) -> dict[str, tuple[float, float]]:
-    """95% percentile intervals of `map` and `map_50` over resampled images (Efron 1979); none for very large data."""
-    count = len(targets)
-    if count < 2 or count * len(targets[0].names) > BOOTSTRAP_LIMIT:
-        return {}
-    evaluator = _evaluated(predictions, targets)
-    of_image = _by_image(evaluator, count)
-    rng = np.random.default_rng(0)
-    drawn: dict[str, list[float]] = {"map": [], "map_50": []}
-    for _ in range(DRAWS):
-        rows = rng.integers(0, count, count)
-        evaluator.evalImgs = [each for block in of_image for each in (block[row] for row in rows)]
-        _quietly(evaluator.accumulate)
-        found = _numbers(evaluator)
-        for name, values in drawn.items():
-            if (value := found[name]) is not None:
-                values.append(value)
-    pairs = {name: np.quantile(values, [0.025, 0.975]) for name, values in drawn.items() if values}
-    return {name: (float(low), float(high)) for name, (low, high) in pairs.items() if low < high}
-
-
-def average_precision_by_class(predictions: Sequence[Boxes], targets: Sequence[Boxes]) -> Mapping[str, Metrics]:
-    """`map`, `map_50` and `recall` of each class; None for a class without a box."""
-    evaluator = _evaluated(predictions, targets)
-    names = targets[0].names if len(targets) else ()
-    return {name: _numbers(evaluator, slice(place, place + 1)) for place, name in enumerate(names)}
-
-
-def _numbers(evaluator: Any, classes: slice = slice(None)) -> Metrics:
-    # (IoU, recall level, class, area, most a picture); area 0 is any, -1 stands for a class without a box.
-    precision = evaluator.eval["precision"][:, :, classes, 0, -1]
-    recall = evaluator.eval["recall"][:, classes, 0, -1]
+def _numbers(found: Mapping[str, Any], classes: slice = slice(None)) -> Metrics:
+    # (IoU, recall level, class, area, most an image); area 0 is any, -1 stands for a class without a box.
+    precision = found["precision"][:, :, classes, 0, -1]
+    recall = found["recall"][:, classes, 0, -1]
     return {
         "map": _mean(precision),
         "map_50": _mean(precision[_HALF]),
@@ -89,11 +113,9 @@ def _mean(values: NDArray[np.float64]) -> float | None:
     return float(known.mean()) if known.size else None
 
 
-def _evaluated(predictions: Sequence[Boxes], targets: Sequence[Boxes]) -> Any:
+def _matched(predictions: Sequence[Boxes], targets: Sequence[Boxes], names: Sequence[str]) -> Any:
     """pycocotools' evaluator after matching, over any area alone."""
     COCO, COCOeval = _coco()
-    assert len(predictions) == len(targets)
-    names = targets[0].names if len(targets) else ()
     data = {
         "images": [{"id": number} for number in range(len(targets))],
         "categories": [{"id": number, "name": name} for number, name in enumerate(names)],
@@ -106,14 +128,7 @@ def _evaluated(predictions: Sequence[Boxes], targets: Sequence[Boxes]) -> Any:
     evaluator = COCOeval(true, found, "bbox")
     evaluator.params.areaRng, evaluator.params.areaRngLbl = evaluator.params.areaRng[:1], ["all"]
     _quietly(evaluator.evaluate)
-    _quietly(evaluator.accumulate)
     return evaluator
-
-
-def _by_image(evaluator: Any, count: int) -> list[list[Any]]:
-    """The matches in blocks, one a class, of one entry an image."""
-    every = evaluator.evalImgs
-    return [every[start : start + count] for start in range(0, len(every), count)]
 
 
 def _annotations(rows: Sequence[Boxes]) -> list[dict[str, Any]]:

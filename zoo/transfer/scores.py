@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from zoo.data.types import DENSE, Examples, Task
 from zoo.transfer.dense import dense_scores
+from zoo.transfer.detection import box_scores
 from zoo.transfer.metrics import ClassRow, Metrics, confusion, intervals, measure, per_class
 from zoo.transfer.trained import Trained, predict_outputs
 
@@ -66,6 +67,8 @@ def score(
         batch_size: rows at once.
         progress: called with the number of rows done since the last call.
     """
+    if trained.task.kind == "detection":
+        return box_scores(trained, examples, batch_size=batch_size, progress=progress)
     if trained.task.kind in DENSE:
         return dense_scores(trained, examples, batch_size=batch_size, progress=progress)
     assert examples.targets is not None

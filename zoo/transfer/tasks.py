@@ -26,6 +26,7 @@ LOSSES: Mapping[str, tuple[str, ...]] = {
     "regression": ("mse", "huber"),
     "segmentation": ("cross-entropy",),
     "tokens": ("cross-entropy",),
+    "detection": ("detector",),
 }
 """The losses that fit each task; the first is the default."""
 
@@ -36,7 +37,7 @@ def loss_for(task: Task, name: str | None = None, label_smoothing: float = 0.0) 
     Args:
         task: binary takes one logit and targets (B,) of 0 and 1; multiclass (B, K) and indices (B,);
             multilabel (B, K) and multi-hot (B, K); regression (B, K) numbers of both; segmentation (B, K, H, W)
-            and (B, H, W) class numbers; tokens (B, T, K) and (B, T) indices.
+            and (B, H, W) class numbers; tokens (B, T, K) and (B, T) indices; the heads of detection have their own.
         name: bce, cross-entropy, mse or huber; the task's own if None.
         label_smoothing: share of the target spread over the other classes (Szegedy et al. 2015,
             https://arxiv.org/abs/1512.00567, section 7).
@@ -48,8 +49,10 @@ def loss_for(task: Task, name: str | None = None, label_smoothing: float = 0.0) 
     name = name or fitting[0]
     if name not in fitting:
         raise UsageError(f"--loss {name} does not fit a {task.kind} task", help=f"use {' or '.join(fitting)}")
-    if label_smoothing and task.kind == "regression":
-        raise UsageError("--label-smoothing is for classes, and this is a regression", help="leave it out")
+    if label_smoothing and task.kind in ("regression", "detection"):
+        raise UsageError(f"--label-smoothing is for classes, and this is {task.kind}", help="leave it out")
+    if name == "detector":
+        return _of_the_head
     if name == "bce":
         return lambda outputs, targets: _bce(outputs, targets, label_smoothing)
     if task.kind in DENSE:
@@ -109,6 +112,10 @@ def _dense(outputs: Tensor, targets: Tensor, ignored: int, label_smoothing: floa
     wanted = targets.long()
     total = F.cross_entropy(logits, wanted, ignore_index=ignored, reduction="sum", label_smoothing=label_smoothing)
     return total / (wanted != ignored).sum().clamp(min=1)
+
+
+def _of_the_head(outputs: Tensor, targets: Tensor) -> Tensor:
+    raise AssertionError("the head of a detector has a loss of its own")
 
 
 def _bce(outputs: Tensor, targets: Tensor, label_smoothing: float) -> Tensor:

@@ -16,9 +16,10 @@ from zoo.catalog.serial import spec_from_json, spec_to_json, weights_to_json
 from zoo.catalog.spec import Modality
 from zoo.data.aligned import moves_masks
 from zoo.data.batches import Loader
-from zoo.data.types import DENSE, Examples, Task
+from zoo.data.types import MANY_ANSWERS, Examples, Task
 from zoo.errors import DataError, UnknownNameError, UsageError, WeightsError
 from zoo.models.backbone import Backbone, Processor
+from zoo.models.detector import letterbox
 from zoo.models.features import Pooling
 from zoo.models.fusion import Fused, Paired, fuse
 from zoo.models.heads import Head, build_head
@@ -86,7 +87,7 @@ class Trained:
 
     def processors(self) -> dict[Modality, Processor]:
         """One processor for each modality."""
-        return task_processors(self.backbone, self.task)
+        return task_processors(self.backbone, self.task, self.head_options.maps)
 
     def predict(
         self, examples: Examples, *, batch_size: int = 32, progress: Callable[[int], None] | None = None
@@ -94,26 +95,34 @@ class Trained:
         """Class probabilities (N, K), or numbers (N, targets), in the order of the rows.
 
         For segmentation (N,) objects, class numbers (H, W) uint8 at the size of each image; for tokens (N,) objects,
-        class indices (W,) of each text's words, -1 for words that were cut off.
+        class indices (W,) of each text's words, -1 for words that were cut off; for detection (N,) `Boxes`.
 
         Args:
             examples: rows with the modalities of the backbone.
             batch_size: rows at once.
             progress: called with the number of rows done since the last call.
         """
-        if self.task.kind not in DENSE:
+        if self.task.kind not in MANY_ANSWERS:
             return predict_outputs(self, examples, batch_size=batch_size, progress=progress)
         from zoo.transfer.dense import decide
+        from zoo.transfer.detection import find_boxes
 
         _check_modalities(self, examples)
+        if self.task.kind == "detection":
+            return find_boxes(self, examples, batch_size=batch_size, progress=progress)
         found = np.empty(len(examples), dtype=object)
         for row, answer in decide(self, examples, batch_size=batch_size, progress=progress):
             found[row] = answer
         return found
 
 
-def task_processors(backbone: Backbone, task: Task) -> dict[Modality, Processor]:
-    """One processor for each modality; for segmentation one that cuts nothing off.
+def task_processors(backbone: Backbone, task: Task, maps: MapShapes | None = None) -> dict[Modality, Processor]:
+    """One processor for each modality; for segmentation and detection one that cuts nothing off.
+
+    Args:
+        backbone: whose images and texts these are.
+        task: what is predicted.
+        maps: of the pyramid, for a head that takes one; detection puts images on a canvas of its `size`.
 
     Raises:
         UsageError: segmentation with images that are prepared in a way that masks cannot follow.
@@ -121,6 +130,8 @@ def task_processors(backbone: Backbone, task: Task) -> dict[Modality, Processor]
     found = {modality: backbone.processor(modality) for modality in backbone.modalities}
     if task.kind == "segmentation":
         found["image"] = moves_masks(found["image"]).whole()
+    if task.kind == "detection" and maps is not None:
+        found["image"] = letterbox(backbone, maps.size[0], maps.strides[-1])
     return found
 
 

@@ -45,7 +45,8 @@ def _header(run: Run, parts: Sequence[Mapping[str, Any]], data: str) -> str:
 
     modalities = sorted({each for part in parts for each in part["towers"]})
     what = {"regression": "regression", "segmentation": "segmentation"}.get(run.task.kind, "classification")
-    kind = "token-classification" if run.task.kind == "tokens" else f"{modalities[0]}-{what}"
+    named = {"tokens": "token-classification", "detection": "object-detection"}  # as model hubs name them
+    kind = named.get(run.task.kind, f"{modalities[0]}-{what}")
     weights = [part["weights"] for part in parts if part["weights"] is not None]
     bases = [each["origin"].split(":")[1] for each in weights if each["origin"].startswith("hub:")]
     licences = {each.get("licence") for each in weights}

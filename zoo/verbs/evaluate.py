@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from zoo.data.labels import column
 from zoo.data.reading import encode, read_dataset
 from zoo.data.types import Dataset, Examples, ReadOptions, Task
 from zoo.errors import DataError, UnknownNameError
@@ -138,6 +139,11 @@ def _as_the_run_knows(dataset: Dataset, examples: Examples, task: Task) -> Examp
                 help="number the classes as in the run, and name them alike in classes.txt",
             )
         return examples
+    if task.kind == "detection":
+        if unknown := sorted(set(classes) - set(task.classes)):
+            known = ", ".join(task.classes[:8])
+            raise DataError(f"the run knows no {', '.join(unknown[:5])}", help=f"it finds {known}: leave others out")
+        return replace(examples, targets=column([each.of_classes(task.classes) for each in examples.targets]))
     labels: list[Any]
     if task.kind == "tokens":
         labels = [[classes[k] if k >= 0 else "" for k in row.indices] for row in examples.targets]

@@ -19,6 +19,7 @@ from zoo.models.fusion import Fused, Paired, fuse
 from zoo.models.load import build, check_rows, check_serves, serving
 from zoo.transfer.devices import choose_device
 from zoo.transfer.options import Subject, Training, resolve
+from zoo.transfer.precision import check_installed
 from zoo.transfer.tasks import loss_for
 from zoo.transfer.trained import set_pooling
 from zoo.verbs.check import without_bad_files
@@ -90,7 +91,11 @@ def _settled(given: Training, data: Dataset, backbone: Backbone) -> tuple[Traini
     training, reasons = resolve(given, data, subject, gpu=choose_device(given.device).type == "cuda")
     # Named wrongly, these would be noticed after minutes, or never by a strategy that has no use for them.
     loss_for(data.task, training.loss, training.label_smoothing)
-    recipe(training.augment or "none")
+    augment = recipe(training.augment or "none")
+    if data.task.kind == "detection":
+        check_installed()
+        if augment.rotation:
+            reasons = (*reasons, "augmentation without rotation: an upright box around a turned one is too large")
     preprocess = backbone.spec.preprocess_for(backbone.weights).get("image")
     if data.task.kind == "segmentation" and isinstance(preprocess, ImagePreprocess) and preprocess.fit == "crop":
         height, width = preprocess.size
