@@ -167,8 +167,8 @@ def test_one_backbone_that_lies_or_dies_costs_the_others_nothing(site: Site) -> 
     assert "meaning   the head is built for another width" in text
     assert "SystemExit: 5" in text
     assert "the process ended with exit code 7" in text
-    assert "fake/sound: 1 checks, 0 failed, 0 do not apply" in text
-    assert "odd_pets: 4 checks, 3 failed, 0 do not apply" in text
+    assert "fake/sound: 1 check, 0 failed, 0 not applicable" in text
+    assert "odd_pets: 4 checks, 3 failed, 0 not applicable" in text
 
 
 def test_a_name_that_nobody_has_is_a_usage_error_with_the_nearest(site: Site) -> None:

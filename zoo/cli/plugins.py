@@ -138,4 +138,4 @@ def _counts(subjects: Sequence[Conformance]) -> str:
     if not checks:
         return "no check ran, so nothing is known"
     skipped = sum(len(each.results) for each in subjects) - checks
-    return f"{checks} checks, {failed} failed, {skipped} do not apply"
+    return f"{checks} check{'s' if checks > 1 else ''}, {failed} failed, {skipped} not applicable"
