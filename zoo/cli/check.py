@@ -23,7 +23,9 @@ def check(
     text_col: Annotated[str | None, typer.Option(help="Column of texts; a,b for pairs.")] = None,
     audio_col: Annotated[str | None, typer.Option(help="Column of recordings.")] = None,
     label_col: Annotated[str | None, typer.Option(help="Column of labels.")] = None,
-    task: Annotated[str | None, typer.Option(help="binary, multiclass, multilabel or regression.")] = None,
+    task: Annotated[
+        str | None, typer.Option(help="binary, multiclass, multilabel, regression, segmentation or tokens.")
+    ] = None,
     encoding: Annotated[str, typer.Option(help="Of text files.")] = "utf-8",
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Unreadable files are a warning.")] = False,
     bad_limit: Annotated[float, typer.Option(help="Share of files that --skip-bad passes over.")] = 0.01,

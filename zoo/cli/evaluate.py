@@ -40,6 +40,8 @@ def evaluate(
 
 def show(result: Evaluation) -> None:
     """Metrics, classes and confusion as text."""
+    from zoo.data.types import DENSE
+
     console.print_text(f"{result.data}, {result.split}: {result.rows:,} rows, {result.task.kind}")
     for name, value in result.metrics.items():
         found = "n/a" if value is None else f"{value:.4f}{console.between(result.intervals.get(name))}"
@@ -49,7 +51,8 @@ def show(result: Evaluation) -> None:
         rows = [
             [r.name, f"{r.precision:.3f}", f"{r.recall:.3f}", f"{r.f1:.3f}", str(r.support)] for r in result.per_class
         ]
-        console.print_table(["class", "precision", "recall", "f1", "rows"], rows)
+        counted = "count" if result.task.kind in DENSE else "rows"
+        console.print_table(["class", "precision", "recall", "f1", counted], rows)
     if result.confusion is not None and len(result.confusion) <= 12:
         console.print_text("\nconfusion (true class down, predicted class across)")
         names = [name[:10] for name in result.task.classes]

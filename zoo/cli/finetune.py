@@ -37,9 +37,11 @@ def finetune(
     backbone: Annotated[str | None, typer.Argument(help="Such as torchvision/resnet18, a folder, or a+b.")] = None,
     data: Annotated[str | None, typer.Argument(help="A folder, a table, or a name such as sklearn:digits.")] = None,
     weights: Annotated[str | None, typer.Option(help="A tag, random, or the path of a file.")] = None,
-    strategy: Annotated[str | None, typer.Option(help="linear-probe, head, partial, full or lp-ft.")] = None,
+    strategy: Annotated[str | None, typer.Option(help="linear-probe, head, partial, full, lp-ft or lora.")] = None,
     unfreeze: Annotated[int | None, _fine("Stages that partial trains, from the top.")] = None,
-    head: Annotated[str | None, typer.Option(help="linear, mlp, gap-dense or attention.")] = None,
+    head: Annotated[
+        str | None, typer.Option(help="linear, mlp, gap-dense, attention, segment or token-classifier.")
+    ] = None,
     pooling: Annotated[str | None, _fine("native, cls, mean, max or last.")] = None,
     loss: Annotated[str | None, _fine("bce, cross-entropy, mse or huber.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training rows.")] = None,
@@ -64,7 +66,7 @@ def finetune(
     text_col: Annotated[str | None, _data("Column of texts; a,b for pairs.")] = None,
     audio_col: Annotated[str | None, _data("Column of recordings.")] = None,
     label_col: Annotated[str | None, _data("Column of labels; a,b for several.")] = None,
-    task: Annotated[str | None, _data("binary, multiclass, multilabel or regression.")] = None,
+    task: Annotated[str | None, _data("binary, multiclass, multilabel, regression, segmentation or tokens.")] = None,
     shots: Annotated[int | None, _data("Keep K training rows a class.")] = None,
     limit: Annotated[int | None, _data("Keep at most N training rows.")] = None,
     val: Annotated[float | None, _data("Share held out where the data have no split.")] = None,

@@ -32,6 +32,7 @@ def predict(
     image_col: Annotated[str | None, typer.Option(help="Column of images in a table.")] = None,
     text_col: Annotated[str | None, typer.Option(help="Column of texts in a table; a,b for pairs.")] = None,
     audio_col: Annotated[str | None, typer.Option(help="Column of recordings in a table.")] = None,
+    masks: Annotated[str | None, typer.Option(help="New folder for the masks of a segmentation, as PNG.")] = None,
 ) -> None:
     """Parse, call the verb, print each prediction as it comes; exit code 3 if any input was bad."""
     from zoo.data.types import ReadOptions
@@ -42,7 +43,15 @@ def predict(
     bad = 0
     with console.counting("predicting") as progress:
         for each in verb(
-            run, _lines(inputs), root=out, device=device, batch_size=batch_size, top=top, read=read, progress=progress
+            run,
+            _lines(inputs),
+            root=out,
+            device=device,
+            batch_size=batch_size,
+            top=top,
+            read=read,
+            progress=progress,
+            masks=masks,
         ):
             bad += each.error is not None
             console.print_text(text.dumps(each.to_json(), ensure_ascii=False))

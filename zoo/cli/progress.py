@@ -102,7 +102,10 @@ def plan_facts(plan: RunPlan) -> list[tuple[str, str]]:
         what = ", ".join(plan.task.targets)
     e, t = plan.estimate, plan.training
     trained = [name for phase in plan.phases for name in phase.trained(plan.stages)]
+    inserted = any("adapters" in phase.lr for phase in plan.phases)
     where = f"{len(trained)} of {len(plan.stages)} stages and the head" if trained else "the head alone"
+    if inserted:
+        where = f"adapters and {where.removesuffix(' alone')}"
     solved = "" if e.steps else ", solved on frozen features"
     facts = [
         ("data", f"{plan.data}  {rows}, {plan.task.kind}, {what}"),

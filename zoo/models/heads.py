@@ -154,7 +154,7 @@ def check_answers(name: str, task: str, features: Features, inputs: Inputs) -> N
     if task not in head_spec(name).tasks:
         fitting = [each for each, spec in default_catalog().heads.items() if task in spec.tasks]
         raise UsageError(
-            f"--head {name} does not answer a {task} task", help=f"leave it out, or use {' or '.join(fitting)}"
+            f"--head {name} is not for a task of {task}", help=f"leave it out, or use {' or '.join(fitting)}"
         )
     mask = inputs.get("text", {}).get("mask")
     if task == "tokens" and (mask is None or mask.shape != features.tokens.shape[:2]):

@@ -120,7 +120,7 @@ def extract(
         ids=examples.ids,
         names=examples.names,
         splits=splits,
-        targets=examples.targets,
+        targets=_of_rows(examples),
         task=task,
         backbone=backbone.name,
         level=level,
@@ -268,7 +268,7 @@ def _rows(data: Dataset | Examples, split: str | None) -> tuple[Examples, tuple[
         raise UnknownNameError("split", split, data.splits, help=f"the splits are {', '.join(data.splits)}")
     chosen = {split: data.splits[split]} if split is not None else dict(data.splits)
     first = next(iter(chosen.values()))
-    labelled = all(e.targets is not None for e in chosen.values())
+    labelled = all(_of_rows(e) is not None for e in chosen.values())
     merged = Examples(
         inputs={m: [value for e in chosen.values() for value in e.inputs[m]] for m in first.inputs},
         targets=np.concatenate([e.targets for e in chosen.values()]) if labelled else None,
@@ -281,3 +281,8 @@ def _rows(data: Dataset | Examples, split: str | None) -> tuple[Examples, tuple[
 @contextmanager
 def _nothing() -> Iterator[None]:
     yield
+
+
+def _of_rows(examples: Examples) -> NDArray[Any] | None:
+    """Targets that go with one vector a row; masks, tags and boxes do not."""
+    return None if examples.targets is None or examples.targets.dtype == object else examples.targets

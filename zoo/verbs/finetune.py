@@ -50,7 +50,7 @@ def finetune(
         epochs: passes over the training rows.
         lr: rate of the head.
         batch_size: rows a step.
-        head: linear, mlp, gap-dense or attention.
+        head: linear, mlp, gap-dense or attention; segment for pixels and token-classifier for words.
         seed: of splits, random weights, order, augmentation and dropout.
         device: auto, cpu, cuda or cuda:1.
         weights: a tag, "random", or a file.

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from zoo.catalog.spec import Modality
 from zoo.data.decode import decoded
 from zoo.data.folder import files_below
 from zoo.data.infer import as_images, as_recordings, find_inputs
 from zoo.data.tables import SUFFIXES, read_table
+from zoo.data.tags import text_of, words_of
 from zoo.data.types import AudioRef, Examples, ImageRef, ReadOptions
-from zoo.errors import DataError, ZooError
+from zoo.errors import DataError, UsageError, ZooError
 from zoo.models.backbone import Backbone
 from zoo.records.runs import RunFolder
 from zoo.transfer.devices import choose_device
 from zoo.transfer.trained import Trained, load_trained
+from zoo.verbs.answers import MaskFolder, Span, shares, spans_in, tags_of
 
 AT_ONCE = 256
 """Inputs read ahead; memory stays the same however many there are."""
@@ -37,9 +42,18 @@ class Prediction:
     labels: tuple[str, ...] = ()
     """Every class above one half, for several labels."""
     probabilities: Mapping[str, float] | None = None
-    """Of the most probable classes, greatest first."""
+    """Of the most probable classes, greatest first; for a mask the share of the pixels of each class."""
     values: Mapping[str, float] | None = None
     """Predicted numbers by target."""
+    mask: NDArray[np.uint8] | None = field(default=None, repr=False, compare=False)
+    """(H, W) class number of each pixel, at the size of the image."""
+    path: Path | None = None
+    """Where the mask was written."""
+    words: tuple[str, ...] = ()
+    tags: tuple[str | None, ...] = ()
+    """Of each word; None for words that were cut off with the end of their text."""
+    spans: tuple[Span, ...] = ()
+    """The entities that the tags mark, in order."""
     error: str | None = None
     """Why there is no prediction."""
 
@@ -49,6 +63,13 @@ class Prediction:
             return {"input": self.input, "error": self.error}
         if self.values is not None:
             return {"input": self.input, "values": dict(self.values)}
+        if self.mask is not None:
+            size = [self.mask.shape[1], self.mask.shape[0]]
+            where = None if self.path is None else str(self.path)
+            return {"input": self.input, "size": size, "pixels": dict(self.probabilities or {}), "mask": where}
+        if self.words:
+            spans = [asdict(span) for span in self.spans]
+            return {"input": self.input, "words": list(self.words), "tags": list(self.tags), "spans": spans}
         what = {"label": self.label} if self.label is not None else {"labels": list(self.labels)}
         return {"input": self.input, **what, "probabilities": dict(self.probabilities or {})}
 
@@ -64,6 +85,7 @@ def predict(
     backbone: Backbone | None = None,
     read: ReadOptions | None = None,
     progress: Callable[[int], None] | None = None,
+    masks: str | Path | None = None,
 ) -> Iterator[Prediction]:
     """Predictions in the order of the inputs; a bad one gives an error in its place.
 
@@ -78,12 +100,21 @@ def predict(
         backbone: needed where the run's backbone was wrapped from a module in Python.
         read: which columns of a table to read.
         progress: called with the number of inputs done since the last call.
+        masks: a new folder that takes the masks of a segmentation, as PNG with a palette.
+
+    Raises:
+        UsageError: no such run; masks of a run that makes none, or a folder that is not empty.
     """
     folder = RunFolder.open(run, root=Path(root))
     trained = load_trained(folder.path, device=choose_device(device), backbone=backbone)
+    segments = trained.task.kind == "segmentation"
+    if masks is not None and not segments:
+        raise UsageError(f"{folder.path} is no segmentation and makes no masks", help="leave --masks out")
+    into = None if masks is None else MaskFolder(Path(masks))
     items = _items([inputs] if isinstance(inputs, str | Path) else inputs, trained, read or ReadOptions())
-    while chunk := list(islice(items, AT_ONCE)):
-        yield from _predicted(trained, chunk, batch_size, top)
+    while chunk := list(islice(items, batch_size if segments else AT_ONCE)):
+        for each in _predicted(trained, chunk, batch_size, top):
+            yield each if into is None or each.mask is None else replace(each, path=into.write(each.input, each.mask))
         if progress is not None:
             progress(len(chunk))
 
@@ -100,12 +131,17 @@ def _predicted(trained: Trained, chunk: Sequence[Item], batch_size: int, top: in
             names=tuple(chunk[i][0] for i in good),
         )
         outputs = trained.predict(examples, batch_size=batch_size)
-        found |= {i: _one(trained, chunk[i][0], row, top) for i, row in zip(good, outputs, strict=True)}
+        found |= {i: _one(trained, chunk[i], row, top) for i, row in zip(good, outputs, strict=True)}
     return [found[index] for index in range(len(chunk))]
 
 
-def _one(trained: Trained, name: str, row: Any, top: int) -> Prediction:
-    task = trained.task
+def _one(trained: Trained, item: Item, row: Any, top: int) -> Prediction:
+    task, name = trained.task, item[0]
+    if task.kind == "segmentation":
+        return Prediction(name, mask=row, probabilities=shares(task, row))
+    if task.kind == "tokens":
+        text, tags = item[1]["text"], tags_of(task, row)
+        return Prediction(name, words=tuple(words_of(text)), tags=tags, spans=spans_in(task, text, tags))
     if task.kind == "regression":
         return Prediction(name, values={t: float(v) for t, v in zip(task.targets, row, strict=True)})
     order = [int(i) for i in row.argsort()[::-1]]
@@ -143,7 +179,8 @@ def _items(inputs: Iterable[Any], trained: Trained, read: ReadOptions) -> Iterat
         elif _is_table(each):
             yield from _table_items(Path(each), modalities, read)
         elif modalities == ("text",):
-            yield (each if isinstance(each, str) else str(each)), {"text": _text(each)}
+            value = text_of(each) if trained.task.kind == "tokens" else _text(each)
+            yield (value if isinstance(value, str) else str(each)), {"text": value}
         elif modalities in (("image",), ("audio",)):
             yield from _file_items(each, modalities[0])
         else:
@@ -179,7 +216,7 @@ def _table_items(path: Path, modalities: Sequence[Modality], read: ReadOptions) 
         if audio is not None:
             values["audio"] = recordings[row]
         if text:
-            cells = tuple(str(columns[name][row]) for name in text)
+            cells = tuple(text_of(columns[name][row]) for name in text)
             values["text"] = cells[0] if len(cells) == 1 else cells
         yield f"{path.name}:{row}", values
 
