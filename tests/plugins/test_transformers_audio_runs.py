@@ -74,12 +74,23 @@ def test_a_whole_backbone_learns_tones(case: str, tones: Path, tmp_path: Path) -
         out=Output(dir=str(tmp_path / "runs"), name="tones"),
     )  # fmt: skip
     assert run.plan.estimate.trained == run.plan.estimate.params
+    assert not any("are cut after" in note for note in run.plan.notes)
     assert run.metrics["accuracy"] >= 0.9
     clip = next((tones / "test" / "low").iterdir())
     samples, rate = soundfile.read(clip, dtype="float32")
     by_file, by_array = run.predict([clip, AudioRef("clip", array=samples, rate=rate)])
     assert by_file.label == by_array.label == "low"
     assert by_file.probabilities == by_array.probabilities
+
+
+def test_a_run_says_how_many_recordings_are_longer_than_its_backbone_hears(tones: Path, tmp_path: Path) -> None:
+    data = shutil.copytree(tones, tmp_path / "tones")
+    soundfile.write(data / "test" / "high" / "long.wav", np.sin(np.arange(12_000)), 8_000)
+    run = zoo.finetune(
+        f"transformers/{write_audio(tmp_path / 'model', 'whisper')}", data, strategy="linear-probe", device="cpu",
+        baseline="none", out=Output(dir=str(tmp_path / "runs"), name="tones"),
+    )  # fmt: skip
+    assert "1 of 37 recordings are cut after 1 s" in run.plan.notes
 
 
 def test_features_of_recordings_are_extracted_at_every_level(tones: Path, tmp_path: Path) -> None:

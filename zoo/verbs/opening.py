@@ -9,7 +9,8 @@ import torch
 
 from zoo.catalog.discovery import default_catalog
 from zoo.catalog.names import Selection
-from zoo.catalog.spec import ImagePreprocess
+from zoo.catalog.spec import AudioPreprocess, ImagePreprocess
+from zoo.data.audio import seconds_of
 from zoo.data.augment import recipe
 from zoo.data.reading import read_dataset
 from zoo.data.types import Dataset
@@ -77,7 +78,7 @@ def open_job(config: RunConfig, backbone: Backbone | None, data: Dataset | None,
     training, reasons = _settled(config.train, data, backbone)
     if training.pooling is not None:
         set_pooling(backbone, training.pooling)
-    return Opened(config, data, backbone, training, (*notes, *data.notes, *reasons), watch)
+    return Opened(config, data, backbone, training, (*notes, *data.notes, *_cut(data, backbone), *reasons), watch)
 
 
 def _settled(given: Training, data: Dataset, backbone: Backbone) -> tuple[Training, tuple[str, ...]]:
@@ -102,6 +103,16 @@ def _settled(given: Training, data: Dataset, backbone: Backbone) -> tuple[Traini
         whole = f"images are squashed to {width} x {height} whole, for borders that are cut off would have no answer"
         reasons = (*reasons, whole)
     return training, reasons
+
+
+def _cut(data: Dataset, backbone: Backbone) -> list[str]:
+    """How many recordings are longer than the backbone hears; by their headers."""
+    seconds = seconds_heard(backbone)
+    if seconds is None:
+        return []
+    refs = [ref for examples in data.splits.values() for ref in examples.inputs.get("audio", ())]
+    count = sum(seconds_of(ref) > seconds for ref in refs)
+    return [f"{count:,} of {len(refs):,} recordings are cut after {seconds:.4g} s"] if count else []
 
 
 def _wanted(selections: tuple[Selection, ...], backbone: Backbone | None) -> tuple[Any, ...] | None:
@@ -132,6 +143,17 @@ def image_size_of(backbone: Backbone) -> int | None:
         return min((size for size in sizes if size is not None), default=None)
     preprocess = backbone.spec.preprocess_for(backbone.weights).get("image")
     return min(preprocess.size) if isinstance(preprocess, ImagePreprocess) else None
+
+
+def seconds_heard(backbone: Backbone) -> float | None:
+    """How much of a recording every part hears; None where there is no limit."""
+    if isinstance(backbone, Paired):
+        return seconds_heard(backbone.single)
+    if isinstance(backbone, Fused):
+        limits = [seconds_heard(part) for part in backbone.parts if isinstance(part, Backbone)]
+        return min((limit for limit in limits if limit is not None), default=None)
+    preprocess = backbone.spec.preprocess_for(backbone.weights).get("audio")
+    return preprocess.seconds if isinstance(preprocess, AudioPreprocess) else None
 
 
 def is_pretrained(backbone: Backbone) -> bool:
