@@ -34,6 +34,9 @@ def zoo_heads() -> Iterable[HeadSpec]:
             "one linear layer on every token",
             tasks=("tokens",),
         ),
+        _detector("fcos", "fcos", "torchvision's FCOS on a feature pyramid: a box a position"),
+        _detector("retinanet", "retinanet", "torchvision's RetinaNet on a feature pyramid: nine boxes a position"),
+        _detector("faster-rcnn", "faster_rcnn", "torchvision's Faster R-CNN on a feature pyramid: in two stages"),
     ]
 
 
@@ -47,6 +50,7 @@ def zoo_strategies() -> Iterable[StrategySpec]:
         StrategySpec("partial", at + "Partial", "train the head and the last stages"),
         StrategySpec("full", at + "Full", "train everything, the backbone at a lower rate"),
         StrategySpec("lp-ft", at + "ProbeThenFull", "solve a linear head, then train everything from there"),
+        StrategySpec("lora", at + "Lora", "freeze the backbone, train low-rank adapters and the head"),
     ]
 
 
@@ -84,3 +88,7 @@ def _local(name: str) -> BackboneSpec:
         weights=(WeightsSpec(tag="", origin=f"local:{name}"),),
         options={"path": str(Path(path).expanduser().resolve()), "function": function},
     )
+
+
+def _detector(name: str, function: str, summary: str) -> HeadSpec:
+    return HeadSpec(name, f"zoo.models.detector:{function}", summary, takes="pyramid", tasks=("detection",))

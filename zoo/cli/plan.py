@@ -20,7 +20,7 @@ def register(app: typer.Typer) -> None:
 
 def plan(
     name: Annotated[str, typer.Argument(help="Backbone, such as torchvision/resnet18 or a fused a+b.")],
-    strategy: Annotated[str, typer.Option(help="linear-probe, head, partial, full or lp-ft.")] = "full",
+    strategy: Annotated[str, typer.Option(help="linear-probe, head, partial, full, lp-ft or lora.")] = "full",
     unfreeze: Annotated[int, typer.Option(help="Stages that partial trains, from the top.")] = 1,
     backbone_lr: Annotated[float, typer.Option(help="Rate of the backbone relative to the head.")] = 0.1,
     json: Annotated[bool, typer.Option("--json", help="Print the value as JSON.")] = False,
@@ -38,9 +38,10 @@ def plan(
 
 
 def rate_table(stages: Any, phases: Any) -> tuple[list[str], list[list[str]]]:
-    """Columns and rows: one row a stage and the head, one column a phase; `.` is frozen."""
+    """Columns and rows: one row a stage, what is inserted, and the head, one column a phase; `.` is frozen."""
     header = ["stage", *(_title(phase) for phase in phases)]
-    names = [*(stage.name for stage in stages), "head"]
+    inserted = ["adapters"] if any("adapters" in phase.lr for phase in phases) else []
+    names = [*(stage.name for stage in stages), *inserted, "head"]
     rows = [[name, *(_rate(phase.lr.get(name, 0.0), phase.solver, name) for phase in phases)] for name in names]
     return header, rows
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from zoo.catalog.spec import Modality
+from zoo.data.audio import Audio
+from zoo.errors import DataError
 from zoo.models.backbone import Backbone, Inputs, Stage
 from zoo.testing.report import Inapplicable, few, law, require
 from zoo.testing.samples import differing, samples
@@ -237,12 +242,26 @@ def _step(subject: BackboneSubject, backbone: Backbone, trained: list[nn.Paramet
 
 
 def _backward(subject: BackboneSubject, backbone: Backbone) -> None:
-    """Gradients of a random reading of pooled and tokens."""
-    found = subject.run(subject.batch(4), backbone, grad=True)
+    """Gradients of random readings of pooled and tokens, of ordinary rows and of rows with more in them."""
     generator = torch.Generator().manual_seed(2)
-    pooled = torch.randn(found.pooled.shape, generator=generator)
-    tokens = torch.randn(found.tokens.shape, generator=generator)
-    torch.autograd.backward((found.pooled * pooled).sum() + (found.tokens * tokens).sum())
+    for batch in (subject.batch(4), *_fuller(subject)):
+        found = subject.run(batch, backbone, grad=True)
+        for output in (found.pooled, found.tokens):
+            weights = torch.randn(output.shape, generator=generator)
+            torch.autograd.backward((output * weights).sum(), retain_graph=output is found.pooled)
+
+
+def _fuller(subject: BackboneSubject) -> Iterator[Inputs]:
+    """Two images in a row, and a long recording, where they are taken: some parameters serve these alone."""
+    modalities = subject.backbone.modalities
+    row: dict[Modality, Any] = {modality: samples(modality, 1)[0] for modality in modalities}
+    if "image" in modalities:
+        row["image"] = tuple(samples("image", 2))
+    if "audio" in modalities:
+        row["audio"] = Audio(np.tile(samples("audio", 1)[0].samples, 40), 16_000)  # about 12 seconds
+    with contextlib.suppress(DataError):
+        subject.backbone.check_row(row)
+        yield subject.batch(1, {modality: [value] for modality, value in row.items()})
 
 
 STAGE_LAWS = (stages_partition, stages_run_in_order, frozen_stays, gradients, training_mode, modes, replay)

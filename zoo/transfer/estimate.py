@@ -41,10 +41,11 @@ def estimate(model: Model, phases: Sequence[Phase], one: Inputs, *, batch_size: 
     rows = [StageRow(stage.name, stage.branch) for stage in stages]
     trained_stages = {name for phase in phases for name in phase.trained(rows)}
     head = sum(p.numel() for p in model.head.parameters())
-    trained = head + sum(p.numel() for s in stages if s.name in trained_stages for p in s.parameters())
-    params = sum(p.numel() for p in model.parameters())
+    inserted = sum(p.numel() for p in model.adapters)
+    trained = head + inserted + sum(p.numel() for s in stages if s.name in trained_stages for p in s.parameters())
+    params = sum(p.numel() for p in model.parameters()) - inserted  # they are folded in at the end
     total, kept = _activations(model, one, {id(m) for s in stages if s.name in trained_stages for m in s.modules})
-    activations = batch_size * (kept if trained_stages else total // 8)
+    activations = batch_size * (total if inserted else kept if trained_stages else total // 8)
     # float32: four bytes a weight; a trained one also has a gradient and two moments.
     return Estimate(
         params=params,

@@ -20,7 +20,7 @@ from zoo.models.pyramid import Pyramid
 from zoo.records.checkpoints import Checkpoint, publish
 from zoo.transfer.optim import Scheduler, make_optimizer, set_rates
 from zoo.transfer.options import Training
-from zoo.transfer.strategies import Phase, StageRow
+from zoo.transfer.strategies import ADAPTERS, Phase, StageRow
 
 Metrics = Mapping[str, float | None]
 
@@ -40,7 +40,12 @@ class Model(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.head = head
-        # Held aside, so that no tensor of the backbone has two names.
+        self.set_pyramid(pyramid)
+        self.adapters: tuple[nn.Parameter, ...] = ()
+        """What the strategy inserted into the backbone; trained at the rate of "adapters"."""
+
+    def set_pyramid(self, pyramid: Pyramid | None) -> None:
+        """Held aside, so that no tensor of the backbone has two names."""
         object.__setattr__(self, "pyramid", pyramid)
 
     def forward(self, inputs: Inputs, targets: Tensor | None = None) -> Tensor:
@@ -164,7 +169,9 @@ class _Run:
         job, backbone = self.job, self.job.model.backbone
         stages = backbone.stages()
         backbone.freeze_except(phase.trained([StageRow(s.name, s.branch) for s in stages]))
-        self.optimizer = make_optimizer(phase, stages, job.model.head, job.training)
+        for parameter in job.model.adapters:
+            parameter.requires_grad_(phase.lr.get(ADAPTERS, 0.0) > 0)
+        self.optimizer = make_optimizer(phase, stages, job.model.head, job.training, job.model.adapters)
         self.schedule = Scheduler(job.training, max(epochs * self.per_epoch, 1), self.per_epoch)
         if self.resume is not None:
             self._restore(self.resume)
@@ -316,6 +323,7 @@ def changeable(model: Model, phases: Sequence[Phase]) -> frozenset[str]:
     rows = [StageRow(stage.name, stage.branch) for stage in stages]
     trained = {name for phase in phases for name in phase.trained(rows)}
     frozen = {id(p) for stage in stages if stage.name not in trained for p in stage.parameters()}
+    frozen -= {id(p) for p in model.adapters}
     fixed = {name for name, p in model.named_parameters(remove_duplicate=False) if id(p) in frozen}
     return frozenset(name for name in model.state_dict() if name not in fixed)
 

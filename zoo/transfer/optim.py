@@ -12,7 +12,7 @@ from torch import nn
 
 from zoo.models.backbone import Stage
 from zoo.transfer.options import Training
-from zoo.transfer.strategies import HEAD, Phase
+from zoo.transfer.strategies import ADAPTERS, HEAD, Phase
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,27 @@ class Scheduler:
         return 1 - done if t.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * done))
 
 
-def make_optimizer(phase: Phase, stages: Sequence[Stage], head: nn.Module, training: Training) -> torch.optim.Optimizer:
-    """One group a stage with its own rate in `base_lr`; biases and norms get no weight decay."""
+def make_optimizer(
+    phase: Phase,
+    stages: Sequence[Stage],
+    head: nn.Module,
+    training: Training,
+    adapters: Sequence[nn.Parameter] = (),
+) -> torch.optim.Optimizer:
+    """One group a stage with its own rate in `base_lr`; biases and norms get no weight decay.
+
+    Args:
+        phase: rates relative to `training.lr`.
+        stages: of the backbone.
+        head: trained at the rate of "head".
+        training: optimiser, rate and weight decay.
+        adapters: what the strategy inserted, inside of stages, trained at the rate of "adapters".
+    """
     assert training.lr is not None
     groups: list[dict[str, Any]] = []
-    for name, parameters in (*((s.name, s.parameters()) for s in stages), (HEAD, head.parameters())):
+    inserted = {id(parameter) for parameter in adapters}
+    own = ((stage.name, [p for p in stage.parameters() if id(p) not in inserted]) for stage in stages)
+    for name, parameters in (*own, (ADAPTERS, adapters), (HEAD, head.parameters())):
         rate = training.lr * phase.lr.get(name, 0.0)
         if rate > 0:
             groups += _groups(name, parameters, rate, training.weight_decay)

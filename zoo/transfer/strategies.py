@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from zoo.errors import UnknownNameError, UsageError
 
 HEAD = "head"
+ADAPTERS = "adapters"
+"""What a strategy inserts, as a row of its table."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Phase:
 
     name: str
     lr: Mapping[str, float]
-    """Stage name, or "head", to the multiplier of the base learning rate; absent = frozen."""
+    """Stage name, "head" or "adapters", to the multiplier of the base learning rate; absent = frozen."""
     share: float = 1.0
     """Of all epochs."""
     solver: Literal["gradient", "closed-form"] = "gradient"
@@ -44,6 +46,34 @@ class Strategy(Protocol):
 
     def phases(self, stages: Sequence[StageRow]) -> tuple[Phase, ...]:
         """The table: one row a phase, one column a stage."""
+
+
+class Inserted(Protocol):
+    """Parameters that a strategy put into a backbone."""
+
+    @property
+    def layers(self) -> Sequence[str]:
+        """Names of the layers that have them."""
+
+    @property
+    def parameters(self) -> Sequence[Any]:
+        """`torch.nn.Parameter`s; trained at the rate of "adapters"."""
+
+    def fold(self) -> None:
+        """Take them out again, what they learned added to the backbone's own parameters."""
+
+
+@runtime_checkable
+class Adapting(Protocol):
+    """A strategy that inserts parameters of its own."""
+
+    def adapt(self, backbone: Any, inputs: Any) -> Inserted:
+        """Change a loaded `Backbone` in place.
+
+        Args:
+            backbone: in eval mode.
+            inputs: a batch of one row, as its `forward` takes it.
+        """
 
 
 @dataclass(frozen=True)
@@ -112,6 +142,25 @@ class ProbeThenFull:
 
     def phases(self, stages: Sequence[StageRow]) -> tuple[Phase, ...]:
         return (*LinearProbe().phases(stages), *Full(self.backbone_lr).phases(stages))
+
+
+@dataclass(frozen=True)
+class Lora:
+    """Freeze the backbone, and train the head with low-rank adapters beside its layers; they are folded in at the end.
+
+    Hu et al. 2021, https://arxiv.org/abs/2106.09685.
+    """
+
+    name: ClassVar[str] = "lora"
+    rank: int = 8
+
+    def phases(self, stages: Sequence[StageRow]) -> tuple[Phase, ...]:
+        return (Phase("lora", {ADAPTERS: 1.0, HEAD: 1.0}),)
+
+    def adapt(self, backbone: Any, inputs: Any) -> Inserted:
+        from zoo.transfer.lora import insert
+
+        return insert(backbone, inputs, rank=self.rank)
 
 
 @dataclass(frozen=True)

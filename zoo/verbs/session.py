@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 
 from zoo.data.augment import recipe
 from zoo.data.batches import Loader
+from zoo.data.letterbox import whole_strides
 from zoo.data.splits import hold_out
-from zoo.data.types import DENSE, Examples
+from zoo.data.types import MANY_ANSWERS, Examples
 from zoo.errors import UsageError
 from zoo.models.backbone import Backbone
 from zoo.models.heads import check_answers, head_spec
-from zoo.models.pyramid import Pyramid
+from zoo.models.pyramid import MapShapes, Pyramid
 from zoo.records.checkpoints import newest
 from zoo.records.runs import RunFolder
 from zoo.transfer.baseline import Baseline, probe_random
@@ -28,7 +29,7 @@ from zoo.transfer.loop import Job, Model, changeable, copied, epochs_of, fit, pu
 from zoo.transfer.metrics import greater_is_better, primary
 from zoo.transfer.probe import solve
 from zoo.transfer.scores import RowScores, Scores, score
-from zoo.transfer.strategies import Phase, StageRow, strategy_named
+from zoo.transfer.strategies import Adapting, Inserted, Phase, StageRow, strategy_named
 from zoo.transfer.tasks import TargetScale, loss_for
 from zoo.transfer.trained import HeadOptions, Trained, save_trained, task_processors
 from zoo.verbs.config import write_config
@@ -65,9 +66,11 @@ class Session:
         assert training.strategy is not None
         assert training.backbone_lr is not None
         strategy = strategy_named(training.strategy, unfreeze=training.unfreeze, backbone_lr=training.backbone_lr)
+        self.strategy = strategy
+        self.inserted: Inserted | None = None
         self.phases: tuple[Phase, ...] = strategy.phases(self.rows)
-        if any(phase.solver == "closed-form" for phase in self.phases) and opened.data.task.kind in DENSE:
-            what = {"segmentation": "pixel", "tokens": "word"}[opened.data.task.kind]
+        if any(phase.solver == "closed-form" for phase in self.phases) and opened.data.task.kind in MANY_ANSWERS:
+            what = {"segmentation": "pixel", "tokens": "word", "detection": "object"}[opened.data.task.kind]
             raise UsageError(
                 f"--strategy {training.strategy} solves one answer a row, and this task has one for every {what}",
                 help="use --strategy head, partial or full",
@@ -89,10 +92,19 @@ class Session:
             if solves:
                 self._solve(folder, train)
             trained = self._fit_with_back_off(folder, train, judge, stop, resume=resume)
+            self._fold()
         else:
             trained = self._solve(folder, self.data.splits["train"])
         save_trained(folder.path / "model", trained)
         return trained
+
+    def _fold(self) -> None:
+        """What was inserted becomes part of the weights: a finished run is the plain architecture."""
+        if self.inserted is not None:
+            self.inserted.fold()
+            self.model.adapters = ()
+            if self.model.pyramid is not None:
+                self.model.set_pyramid(Pyramid(self.backbone))
 
     def measure(self, trained: Trained, folder: RunFolder) -> Measured:
         """Metrics with intervals on the held-out rows, written to the run."""
@@ -110,7 +122,9 @@ class Session:
 
     def baseline(self, measured: Measured) -> Baseline | None:
         """The same architecture with random weights, probed on the same rows; None where that is not wanted."""
-        if self.config.baseline == "none" or not is_pretrained(self.backbone) or self.data.task.kind in DENSE:
+        if self.config.baseline == "none" or not is_pretrained(self.backbone):
+            return None
+        if self.data.task.kind in MANY_ANSWERS:
             return None
         rows = sum(len(examples) for examples in self.data.splits.values())
         params = sum(p.numel() for p in self.backbone.parameters())
@@ -126,10 +140,11 @@ class Session:
 
     def _model(self) -> tuple[Model, HeadOptions, Any]:
         examples = self.data.splits["train"]
-        processors = task_processors(self.backbone, self.data.task)
+        self.backbone.eval()
+        maps = self._maps()
+        processors = task_processors(self.backbone, self.data.task, maps)
         first = replace(examples.select([0]), targets=None)
         inputs = next(iter(Loader(first, processors, batch_size=1).epoch(0))).to(torch.device("cpu")).inputs
-        self.backbone.eval()
         with torch.inference_mode():
             features = self.backbone(inputs)
         assert self.training.head is not None
@@ -140,12 +155,27 @@ class Session:
             token_dim=features.tokens.shape[2],
             outputs=self.data.task.num_outputs,
             dropout=self.training.dropout,
-            maps=Pyramid(self.backbone).shapes if head_spec(self.training.head).takes == "pyramid" else None,
+            maps=maps,
         )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.training.seed)
+            if isinstance(self.strategy, Adapting):
+                self.inserted = self.strategy.adapt(self.backbone, inputs)
             model = options.model(self.backbone)
+        if self.inserted is not None:
+            model.adapters = tuple(self.inserted.parameters)
         return model, options, inputs
+
+    def _maps(self) -> MapShapes | None:
+        """What a head that takes a pyramid has to know of it; detection has images of its own size."""
+        assert self.training.head is not None
+        if head_spec(self.training.head).takes != "pyramid":
+            return None
+        shapes = Pyramid(self.backbone).shapes
+        if self.training.image_size is None:
+            return shapes
+        side = whole_strides(self.training.image_size, shapes.strides[-1])
+        return replace(shapes, size=(side, side))
 
     def _plan(self, one: Any) -> RunPlan:
         train = len(self.data.splits["train"])

@@ -1,0 +1,134 @@
+"""LoRA by peft: which layers take it on any backbone, and back to the plain architecture with what was learned."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from zoo.errors import UsageError
+from zoo.models.backbone import Backbone, Inputs
+
+SCALE = 2.0
+"""alpha / rank."""
+
+
+@dataclass(frozen=True)
+class Adapters:
+    """Low-rank layers beside the frozen ones."""
+
+    backbone: Backbone
+    layers: tuple[str, ...]
+    """Names of the layers that have them."""
+    parameters: tuple[nn.Parameter, ...]
+    """What was inserted."""
+
+    def fold(self) -> None:
+        """Add what was learned to the layers themselves, and take the adapters out: the architecture is plain again."""
+        for parent, name, layer in list(_wrapped(self.backbone)):
+            _take_out(parent, name, layer, merge=True)
+
+
+def insert(backbone: Backbone, inputs: Inputs, *, rank: int) -> Adapters:
+    """Put low-rank adapters on every layer that takes them and passes them a gradient.
+
+    Linear layers and attention, all of them (Dettmers et al. 2023, https://arxiv.org/abs/2305.14314); convolutions
+    where there is nothing else. An adapter that the network would never run through, as on the output projection of
+    torch's attention, which reads its weight directly, is taken out again.
+
+    Args:
+        backbone: changed in place; its own parameters stay as they are.
+        inputs: a batch of one row, to see where gradients arrive.
+        rank: of the update of each layer.
+
+    Raises:
+        UsageError: no layer of this backbone can take one.
+
+    Reference: Hu et al. 2021, "LoRA", https://arxiv.org/abs/2106.09685
+    """
+    for layers in (_linear(backbone), _convolutions(backbone)):
+        if not layers:
+            continue
+        _inject(backbone, layers, rank)
+        _remove_dead(backbone, inputs)
+        left = tuple(name for name, module in backbone.named_modules() if _is_adapter(module))
+        if left:
+            return Adapters(backbone, left, tuple(p for name, p in backbone.named_parameters() if _is_inserted(name)))
+    raise UsageError(
+        f"{backbone.name or type(backbone).__name__} has no layer that LoRA can adapt",
+        help="use --strategy full or partial",
+    )
+
+
+def _linear(backbone: nn.Module) -> list[str]:
+    """Linear layers and torch's own attention, which holds its projections as one."""
+    from transformers.pytorch_utils import Conv1D
+
+    attention = [name for name, module in backbone.named_modules() if isinstance(module, nn.MultiheadAttention)]
+    inside = tuple(f"{name}." for name in attention)
+    linear = [name for name, module in backbone.named_modules() if isinstance(module, nn.Linear | Conv1D)]
+    return [*attention, *(name for name in linear if not name.startswith(inside))]
+
+
+def _convolutions(backbone: nn.Module) -> list[str]:
+    """Convolutions over all channels: one for each channel has no low rank."""
+    return [name for name, m in backbone.named_modules() if isinstance(m, nn.Conv2d) and m.groups == 1]
+
+
+def _inject(backbone: nn.Module, layers: Sequence[str], rank: int) -> None:
+    from peft import LoraConfig, inject_adapter_in_model
+
+    config = LoraConfig(r=rank, lora_alpha=round(SCALE * rank), lora_dropout=0.0, target_modules=list(layers))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it says that it set fan_in_fan_out, as it should
+        inject_adapter_in_model(config, backbone)
+
+
+def _remove_dead(backbone: Backbone, inputs: Inputs) -> None:
+    """One backward pass; adapters without a gradient go."""
+    backbone.eval()
+    with torch.enable_grad():
+        plain = {m: {k: v.clone() for k, v in tensors.items()} for m, tensors in inputs.items()}  # no inference tensors
+        found = backbone(plain)
+        torch.autograd.backward(found.pooled.float().sum() + found.tokens.float().sum())
+    for parent, name, layer in list(_wrapped(backbone)):
+        added = [p for n, p in layer.named_parameters() if _is_inserted(n)]
+        if all(parameter.grad is None for parameter in added):
+            _take_out(parent, name, layer, merge=False)
+    backbone.zero_grad(set_to_none=True)
+
+
+def _take_out(parent: nn.Module, name: str, layer: Any, *, merge: bool) -> None:
+    """The layer itself where its adapter stood; torch's attention has a way of its own, for all inside of it."""
+    if getattr(parent, name) is not layer:
+        return
+    if hasattr(layer, "unload_and_optionally_merge_module"):
+        plain = layer.unload_and_optionally_merge_module(merge=merge, safe_merge=False, adapter_names=None)
+        setattr(parent, name, plain)
+        return
+    if merge:
+        layer.merge(safe_merge=False)
+    setattr(parent, name, layer.get_base_layer())
+
+
+def _wrapped(backbone: nn.Module) -> Iterator[tuple[nn.Module, str, Any]]:
+    """Each adapted layer with its parent and its name there."""
+    for parent in backbone.modules():
+        for name, child in parent.named_children():
+            if _is_adapter(child):
+                yield parent, name, child
+
+
+def _is_adapter(module: nn.Module) -> bool:
+    from peft.tuners.lora import LoraLayer
+
+    return isinstance(module, LoraLayer)
+
+
+def _is_inserted(name: str) -> bool:
+    """By name: peft takes the weights of torch's attention out and in, so they are not the same objects afterwards."""
+    return ".lora_" in f".{name}"
