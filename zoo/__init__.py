@@ -69,6 +69,8 @@ _EXPORTS = {
     "Stage": "zoo.models.backbone",
     "stages_by_group": "zoo.models.stages",
     "Head": "zoo.models.heads",
+    "Pyramid": "zoo.models.pyramid",
+    "MapShapes": "zoo.models.pyramid",
     "detector": "zoo.models.detector",
     "Detector": "zoo.models.detector",
     "TrueBoxes": "zoo.models.detector",
@@ -176,6 +178,8 @@ if TYPE_CHECKING:
     from zoo.models.fusion import fuse as fuse
     from zoo.models.heads import Head as Head
     from zoo.models.load import load as load
+    from zoo.models.pyramid import MapShapes as MapShapes
+    from zoo.models.pyramid import Pyramid as Pyramid
     from zoo.models.stages import stages_by_group as stages_by_group
     from zoo.models.weights import fetch as fetch
     from zoo.models.weights import hub_folder as hub_folder

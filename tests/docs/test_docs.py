@@ -102,7 +102,7 @@ def test_the_first_command_of_the_readme_shows_a_gain_over_random_weights(folder
     assert max(gains) > 0.05
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/python.md"])
+@pytest.mark.parametrize("name", ["README.md", "docs/python.md", "docs/dense.md"])
 def test_the_python_of_a_page_runs(name: str, folder: Path, quick: None) -> None:
     namespace: dict[str, object] = {"__name__": "page"}
     for number, block in enumerate(blocks(ROOT / name, "python")):
