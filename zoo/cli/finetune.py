@@ -39,9 +39,7 @@ def finetune(
     weights: Annotated[str | None, typer.Option(help="A tag, random, or the path of a file.")] = None,
     strategy: Annotated[str | None, typer.Option(help="linear-probe, head, partial, full, lp-ft or lora.")] = None,
     unfreeze: Annotated[int | None, _fine("Stages that partial trains, from the top.")] = None,
-    head: Annotated[
-        str | None, typer.Option(help="linear, mlp, gap-dense, attention, segment or token-classifier.")
-    ] = None,
+    head: Annotated[str | None, typer.Option(help="linear, mlp, attention, fcos, ...; see `zoo list heads`.")] = None,
     pooling: Annotated[str | None, _fine("native, cls, mean, max or last.")] = None,
     loss: Annotated[str | None, _fine("bce, cross-entropy, mse or huber.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training rows.")] = None,
@@ -56,6 +54,7 @@ def finetune(
     dropout: Annotated[float | None, _fine("Before the head's last layer.")] = None,
     weight_decay: Annotated[float | None, _fine("Of matrices; biases and norms have none.")] = None,
     label_smoothing: Annotated[float | None, _fine("In [0, 1).")] = None,
+    image_size: Annotated[int | None, _fine("Of the longer side of images, in detection.")] = None,
     augment: Annotated[str | None, _fine("none, light, strong, or as flip=0.5,crop=0.7.")] = None,
     early_stop: Annotated[int | None, _fine("Stop after so many epochs without a better metric.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of splits, weights, order and augmentation.")] = None,
@@ -66,7 +65,9 @@ def finetune(
     text_col: Annotated[str | None, _data("Column of texts; a,b for pairs.")] = None,
     audio_col: Annotated[str | None, _data("Column of recordings.")] = None,
     label_col: Annotated[str | None, _data("Column of labels; a,b for several.")] = None,
-    task: Annotated[str | None, _data("binary, multiclass, multilabel, regression, segmentation or tokens.")] = None,
+    task: Annotated[
+        str | None, _data("binary, multiclass, multilabel, regression, segmentation, tokens, detection.")
+    ] = None,
     shots: Annotated[int | None, _data("Keep K training rows a class.")] = None,
     limit: Annotated[int | None, _data("Keep at most N training rows.")] = None,
     val: Annotated[float | None, _data("Share held out where the data have no split.")] = None,
@@ -94,7 +95,8 @@ def finetune(
         strategy=strategy, unfreeze=unfreeze, head=head, pooling=pooling, loss=loss, epochs=epochs,
         batch_size=None if batch_size == "auto" else batch_size, lr=lr, backbone_lr=backbone_lr, optimizer=optimizer,
         schedule=schedule, warmup=warmup, step_size=step_size, milestones=_numbers(milestones), dropout=dropout,
-        weight_decay=weight_decay, label_smoothing=label_smoothing, augment=augment, early_stop=early_stop, seed=seed,
+        weight_decay=weight_decay, label_smoothing=label_smoothing, image_size=image_size,
+        augment=augment, early_stop=early_stop, seed=seed,
         device=device, precision=precision, save_every=save_every,
     )  # fmt: skip
     read = _given(

@@ -33,6 +33,7 @@ def predict(
     text_col: Annotated[str | None, typer.Option(help="Column of texts in a table; a,b for pairs.")] = None,
     audio_col: Annotated[str | None, typer.Option(help="Column of recordings in a table.")] = None,
     masks: Annotated[str | None, typer.Option(help="New folder for the masks of a segmentation, as PNG.")] = None,
+    boxes: Annotated[str | None, typer.Option(help="New folder for the images of a detection, drawn on.")] = None,
 ) -> None:
     """Parse, call the verb, print each prediction as it comes; exit code 3 if any input was bad."""
     from zoo.data.types import ReadOptions
@@ -52,6 +53,7 @@ def predict(
             read=read,
             progress=progress,
             masks=masks,
+            boxes=boxes,
         ):
             bad += each.error is not None
             console.print_text(text.dumps(each.to_json(), ensure_ascii=False))

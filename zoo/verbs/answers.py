@@ -1,8 +1,9 @@
-"""Answers to pixels and words, as a user reads them: masks with a palette, tags and entities."""
+"""Answers to pixels, words and objects, as a user reads them: masks with a palette, entities, drawn boxes."""
 
 from __future__ import annotations
 
 import colorsys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from zoo.data.boxes import Boxes
 from zoo.data.masks import VOID
 from zoo.data.tags import OUTSIDE, spans_of
 from zoo.data.types import Task
 from zoo.errors import UsageError
 from zoo.records.files import published
 from zoo.transfer.dense import entities_of
+from zoo.transfer.detection import LIKELY
 from zoo.transfer.metrics import has_spans
 
 
@@ -55,34 +58,83 @@ def spans_in(task: Task, text: str, tags: tuple[str | None, ...]) -> tuple[Span,
     return tuple(found)
 
 
-class MaskFolder:
-    """Where masks are written, one PNG an image, named after it.
+@dataclass(frozen=True)
+class Located:
+    """An object in an image."""
+
+    label: str
+    score: float
+    """In [0, 1]."""
+    box: tuple[float, float, float, float]
+    """Left, upper, right and lower in pixels of the upright image."""
+
+
+def located(boxes: Boxes) -> tuple[Located, ...]:
+    """The objects that were found, greatest score first."""
+    assert boxes.scores is not None
+    rows = zip(boxes.labels.tolist(), boxes.scores.tolist(), boxes.corners.tolist(), strict=True)
+    return tuple(
+        Located(boxes.names[label], round(score, 6), tuple(round(value, 2) for value in corners))
+        for label, score, corners in rows
+    )
+
+
+def drawn(image: Any, found: Sequence[Located], names: Sequence[str]) -> Any:
+    """A copy of a PIL image with the likely objects framed and named, a colour for each class."""
+    from PIL import ImageDraw, ImageFont
+
+    copy = image.convert("RGB")
+    pen = ImageDraw.Draw(copy)
+    line, font = max(round(min(copy.size) / 200), 1), ImageFont.load_default(max(round(min(copy.size) / 30), 10))
+    colours = palette()
+    for each in reversed([each for each in found if each.score >= LIKELY]):  # the surest on top
+        place = 3 * (names.index(each.label) % (VOID - 1) + 1)
+        colour = tuple(colours[place : place + 3])
+        pen.rectangle(each.box, outline=colour, width=line)
+        text = f"{each.label} {each.score:.2f}"
+        where = pen.textbbox((each.box[0], each.box[1]), text, font=font, anchor="lb" if each.box[1] > 20 else "lt")
+        pen.rectangle(where, fill=colour)
+        pen.text((where[0], where[1]), text, fill=(0, 0, 0), font=font, anchor="lt")
+    return copy
+
+
+def mask_picture(numbers: NDArray[np.uint8]) -> Any:
+    """A PIL image of 8 bits with a palette, whose indices are the class numbers (H, W)."""
+    from PIL import Image
+
+    image = Image.fromarray(numbers)
+    image.putpalette(palette())
+    return image
+
+
+class PictureFolder:
+    """Where pictures are written, one PNG an input, named after it.
+
+    Args:
+        path: a new or empty folder.
+        what: is written, in the plural.
 
     Raises:
         UsageError: the folder holds something.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, what: str) -> None:
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise UsageError(f"{path} is there and not empty", help="name a new folder for the masks")
+            raise UsageError(f"{path} is there and not empty", help=f"name a new folder for the {what}")
         path.mkdir(parents=True, exist_ok=True)
         self.path = path
         self._taken: set[str] = set()
 
-    def write(self, name: str, numbers: NDArray[np.uint8]) -> Path:
-        """An 8-bit PNG with a palette whose indices are the class numbers.
+    def write(self, name: str, image: Any) -> Path:
+        """The PNG of a PIL image.
 
         Args:
             name: of the input.
-            numbers: (H, W) class numbers.
+            image: what to write.
         """
-        from PIL import Image
-
-        stem = Path(name).stem or "mask"
+        stem = Path(name).stem or "picture"
         free = next(each for n in range(1, 1 << 30) if (each := stem if n == 1 else f"{stem}-{n}") not in self._taken)
         self._taken.add(free)
-        image = Image.fromarray(numbers)
-        image.putpalette(palette())
         target = self.path / f"{free}.png"
         with published(target) as temporary:
             image.save(temporary, format="PNG")

@@ -50,7 +50,8 @@ def finetune(
         epochs: passes over the training rows.
         lr: rate of the head.
         batch_size: rows a step.
-        head: linear, mlp, gap-dense or attention; segment for pixels and token-classifier for words.
+        head: linear, mlp, gap-dense or attention; segment for pixels, token-classifier for
+            words; fcos, retinanet or faster-rcnn for objects.
         seed: of splits, random weights, order, augmentation and dropout.
         device: auto, cpu, cuda or cuda:1.
         weights: a tag, "random", or a file.

@@ -23,7 +23,7 @@ from zoo.models.backbone import Backbone
 from zoo.records.runs import RunFolder
 from zoo.transfer.devices import choose_device
 from zoo.transfer.trained import Trained, load_trained
-from zoo.verbs.answers import MaskFolder, Span, shares, spans_in, tags_of
+from zoo.verbs.answers import Located, PictureFolder, Span, drawn, located, mask_picture, shares, spans_in, tags_of
 
 AT_ONCE = 256
 """Inputs read ahead; memory stays the same however many there are."""
@@ -48,12 +48,16 @@ class Prediction:
     mask: NDArray[np.uint8] | None = field(default=None, repr=False, compare=False)
     """(H, W) class number of each pixel, at the size of the image."""
     path: Path | None = None
-    """Where the mask was written."""
+    """Where the mask, or the image with its objects drawn, was written."""
     words: tuple[str, ...] = ()
     tags: tuple[str | None, ...] = ()
     """Of each word; None for words that were cut off with the end of their text."""
     spans: tuple[Span, ...] = ()
     """The entities that the tags mark, in order."""
+    objects: tuple[Located, ...] | None = None
+    """Found in the image, greatest score first; None for other tasks."""
+    size: tuple[int, int] | None = None
+    """(W, H) of the image in which they were found."""
     error: str | None = None
     """Why there is no prediction."""
 
@@ -67,6 +71,10 @@ class Prediction:
             size = [self.mask.shape[1], self.mask.shape[0]]
             where = None if self.path is None else str(self.path)
             return {"input": self.input, "size": size, "pixels": dict(self.probabilities or {}), "mask": where}
+        if self.objects is not None:
+            objects = [{**asdict(each), "box": list(each.box)} for each in self.objects]
+            where = None if self.path is None else str(self.path)
+            return {"input": self.input, "size": list(self.size or ()), "objects": objects, "drawn": where}
         if self.words:
             spans = [asdict(span) for span in self.spans]
             return {"input": self.input, "words": list(self.words), "tags": list(self.tags), "spans": spans}
@@ -86,6 +94,7 @@ def predict(
     read: ReadOptions | None = None,
     progress: Callable[[int], None] | None = None,
     masks: str | Path | None = None,
+    boxes: str | Path | None = None,
 ) -> Iterator[Prediction]:
     """Predictions in the order of the inputs; a bad one gives an error in its place.
 
@@ -101,20 +110,27 @@ def predict(
         read: which columns of a table to read.
         progress: called with the number of inputs done since the last call.
         masks: a new folder that takes the masks of a segmentation, as PNG with a palette.
+        boxes: a new folder that takes the images of a detection with the likely objects drawn, as PNG.
 
     Raises:
-        UsageError: no such run; masks of a run that makes none, or a folder that is not empty.
+        UsageError: no such run; masks or boxes of a run that makes none, or a folder that is not empty.
     """
     folder = RunFolder.open(run, root=Path(root))
     trained = load_trained(folder.path, device=choose_device(device), backbone=backbone)
     segments = trained.task.kind == "segmentation"
     if masks is not None and not segments:
         raise UsageError(f"{folder.path} is no segmentation and makes no masks", help="leave --masks out")
-    into = None if masks is None else MaskFolder(Path(masks))
+    if boxes is not None and trained.task.kind != "detection":
+        raise UsageError(f"{folder.path} is no detection and finds no boxes", help="leave --boxes out")
+    wanted = masks if masks is not None else boxes
+    into = None if wanted is None else PictureFolder(Path(wanted), "masks" if segments else "drawn images")
     items = _items([inputs] if isinstance(inputs, str | Path) else inputs, trained, read or ReadOptions())
     while chunk := list(islice(items, batch_size if segments else AT_ONCE)):
-        for each in _predicted(trained, chunk, batch_size, top):
-            yield each if into is None or each.mask is None else replace(each, path=into.write(each.input, each.mask))
+        for item, each in zip(chunk, _predicted(trained, chunk, batch_size, top), strict=True):
+            if into is None or each.error is not None:
+                yield each
+            else:
+                yield replace(each, path=into.write(each.input, _picture(trained, item, each)))
         if progress is not None:
             progress(len(chunk))
 
@@ -135,10 +151,18 @@ def _predicted(trained: Trained, chunk: Sequence[Item], batch_size: int, top: in
     return [found[index] for index in range(len(chunk))]
 
 
+def _picture(trained: Trained, item: Item, said: Prediction) -> Any:
+    if said.mask is not None:
+        return mask_picture(said.mask)
+    return drawn(decoded(item[1]["image"]), said.objects or (), trained.task.classes)
+
+
 def _one(trained: Trained, item: Item, row: Any, top: int) -> Prediction:
     task, name = trained.task, item[0]
     if task.kind == "segmentation":
         return Prediction(name, mask=row, probabilities=shares(task, row))
+    if task.kind == "detection":
+        return Prediction(name, objects=located(row), size=row.size)
     if task.kind == "tokens":
         text, tags = item[1]["text"], tags_of(task, row)
         return Prediction(name, words=tuple(words_of(text)), tags=tags, spans=spans_in(task, text, tags))
