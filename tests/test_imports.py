@@ -66,6 +66,7 @@ def test_the_specifications_and_errors_of_zoo_import_no_heavy_library(tmp_path: 
         ["list", "strategies"],
         ["list", "datasets"],
         ["plugins"],
+        ["plugins", "new", "--help"],
         ["info", "torchvision/resnet50"],
         ["info", "timm/resnet18.a1_in1k", "--json"],
         ["info", "open_clip/ViT-B-32"],

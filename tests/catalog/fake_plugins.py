@@ -49,7 +49,8 @@ class Site:
     def python(self, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
         """Run Python with these distributions on its path."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("ZOO_P")}
-        given = {**kept, "PYTHONPATH": str(self.folder), "PYTHONDONTWRITEBYTECODE": "1", **environ}
+        path = os.pathsep.join(filter(None, [str(self.folder), kept.get("PYTHONPATH")]))
+        given = {**kept, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", **environ}
         return subprocess.run(
             [sys.executable, *words],
             capture_output=True,

@@ -10,8 +10,9 @@ from textwrap import dedent
 import pytest
 from fake_plugins import GOOD, Site
 
-from zoo import PluginError, UsageError
+from zoo import BackboneSpec, PluginError, UsageError
 from zoo.testing import Conformance, PluginConformance, Result, check_plugin
+from zoo.testing.child import chosen
 
 PLAIN = dedent(GOOD)
 
@@ -169,6 +170,21 @@ def test_one_backbone_that_lies_or_dies_costs_the_others_nothing(site: Site) -> 
     assert "the process ended with exit code 7" in text
     assert "fake/sound: 1 check, 0 failed, 0 not applicable" in text
     assert "odd_pets: 4 checks, 3 failed, 0 not applicable" in text
+
+
+def test_of_many_backbones_the_smallest_of_each_family_is_checked_and_the_rest_counted() -> None:
+    def spec(number: int, family: str, params: int | None) -> BackboneSpec:
+        return BackboneSpec("pets", f"net{number}", "pets:build", ("image",), family, params=params)
+
+    specs = [spec(number, f"family{number % 4}", 10_000_000 * (20 - number)) for number in range(16)]
+    specs += [spec(16, "huge", 200_000_000), spec(17, "unknown", None)]
+    kept, notes = chosen(specs)
+    assert [each.architecture for each in kept] == ["net12", "net13", "net14", "net15"]
+    assert notes == [
+        "14 of 18 backbones are left out: one of each family is checked",
+        "2 families without one of 100 M parameters or fewer are left out: huge, unknown; name one to check it alone",
+    ]
+    assert chosen(specs[:12]) == (specs[:12], [])
 
 
 def test_a_name_that_nobody_has_is_a_usage_error_with_the_nearest(site: Site) -> None:

@@ -88,7 +88,7 @@ def test_weights_of_a_file_are_loaded(catalog: zoo.Catalog, tmp_path: Path) -> N
 
     (name,) = catalog.backbones
     first = zoo.load(f"{name}@random", catalog=catalog)
-    save_file(first.network.state_dict(), tmp_path / "tiny.safetensors")
+    save_file(first.get_submodule("network").state_dict(), tmp_path / "tiny.safetensors")
     again = zoo.load(f"{name}@{tmp_path / 'tiny.safetensors'}", catalog=catalog)
     assert all((one == other).all() for one, other in zip(first.parameters(), again.parameters(), strict=True))
 

@@ -165,8 +165,8 @@ def chosen(specs: Sequence[BackboneSpec]) -> tuple[list[BackboneSpec], list[str]
     kept = [spec for spec in smallest.values() if _size(spec) <= LARGE]
     notes = [f"{len(specs) - len(kept):,} of {len(specs):,} backbones are left out: one of each family is checked"]
     if large := [family for family, spec in smallest.items() if _size(spec) > LARGE]:
-        families = f"{len(large)} families of more than {LARGE // 1_000_000} M parameters"
-        notes.append(f"{families} are not checked: {', '.join(sorted(large))}")
+        families = f"{len(large)} families without one of {LARGE // 1_000_000} M parameters or fewer"
+        notes.append(f"{families} are left out: {', '.join(sorted(large))}; name one to check it alone")
     return sorted(kept, key=lambda spec: spec.name), notes
 
 

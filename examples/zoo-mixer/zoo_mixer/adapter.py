@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zoo
-from zoo import Backbone, Features, ImageProcessor, Inputs, LoadRequest, Modality, Stage
+from zoo import Backbone, Features, ImagePreprocess, ImageProcessor, Inputs, LoadRequest, Modality, Stage
 from zoo_mixer.network import Mixer
 
 
@@ -14,10 +14,11 @@ class MixerBackbone(Backbone):
 
     def __init__(self, request: LoadRequest) -> None:
         super().__init__()
-        spec = request.spec
+        spec, preprocess = request.spec, request.preprocess["image"]
         assert spec.dim is not None
         assert spec.image_size is not None
-        self.spec, self.dim, self.preprocess = spec, spec.dim, request.preprocess["image"]
+        assert isinstance(preprocess, ImagePreprocess)
+        self.spec, self.dim, self.preprocess = spec, spec.dim, preprocess
         self.network = Mixer(spec.image_size, spec.options["patch"], spec.dim, spec.options["depth"])
 
     def forward(self, batch: Inputs) -> Features:
