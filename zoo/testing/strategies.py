@@ -1,0 +1,360 @@
+"""What a strategy must do: a table that holds, and training that does what the table says."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import tempfile
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+from torch import Tensor, nn
+
+from zoo.catalog.catalog import Catalog
+from zoo.catalog.discovery import default_catalog
+from zoo.catalog.factories import import_factory
+from zoo.catalog.spec import BackboneSpec, ImagePreprocess, Modality, StrategySpec
+from zoo.data.batches import Loader
+from zoo.data.transforms import ImageProcessor
+from zoo.data.types import Examples, Task
+from zoo.errors import UnknownNameError
+from zoo.models.backbone import Backbone, Inputs, Stage
+from zoo.models.features import Features
+from zoo.models.heads import LinearHead
+from zoo.testing.report import Broken, Conformance, Inapplicable, few, law, laws_of, require
+from zoo.testing.samples import samples
+from zoo.transfer.loop import Job, Model, fit
+from zoo.transfer.optim import Scheduler, make_optimizer, set_rates
+from zoo.transfer.options import Schedule, Training
+from zoo.transfer.strategies import ADAPTERS, HEAD, Adapting, Phase, StageRow, Strategy
+
+TABLES: dict[str, tuple[StageRow, ...]] = {
+    "one stage": (StageRow("body"),),
+    "five stages": tuple(StageRow(name) for name in ("stem", "block1", "block2", "block3", "top")),
+    "two towers": tuple(StageRow(f"{b}.{i}", b) for b in ("image", "text") for i in range(3)),
+    "forty stages": tuple(StageRow(f"layer.{i}") for i in range(40)),
+}
+"""Shapes of backbone that a strategy will meet."""
+
+Engine = Callable[[Phase, Sequence[Stage], nn.Module, Training, int], Callable[[int], None]]
+"""Makes an optimiser for a phase of so many steps; the result takes one step, counted from 0."""
+
+
+def zoo_engine(
+    phase: Phase, stages: Sequence[Stage], head: nn.Module, training: Training, total: int
+) -> Callable[[int], None]:
+    """The optimiser and schedule that `zoo finetune` uses."""
+    optimizer = make_optimizer(phase, stages, head, training)
+    schedule = Scheduler(training, total, max(total // 5, 1))
+
+    def step(number: int) -> None:
+        set_rates(optimizer, schedule(number))
+        optimizer.step()
+
+    return step
+
+
+@dataclass(frozen=True)
+class StrategySubject:
+    """One strategy, and what carries its table out."""
+
+    name: str
+    factory: Callable[..., Strategy]
+    engine: Engine = zoo_engine
+
+    def made(self, **options: Any) -> Strategy:
+        """With these of its options."""
+        return self.factory(**options)
+
+    def fields(self) -> dict[str, Any]:
+        """Its options with their defaults."""
+        made = self.made()
+        if not dataclasses.is_dataclass(made):
+            return {}
+        return {field.name: getattr(made, field.name) for field in dataclasses.fields(made)}
+
+    def tables(self) -> Iterator[tuple[str, tuple[StageRow, ...], tuple[Phase, ...]]]:
+        """Its phases for every shape of backbone."""
+        for name, rows in TABLES.items():
+            phases = self.made().phases(rows)
+            if not isinstance(phases, tuple | list) or not all(isinstance(each, Phase) for each in phases):
+                raise Broken(f"phases() of {name} gave {type(phases).__name__}, not a tuple of zoo.Phase")
+            yield name, rows, tuple(phases)
+
+
+@law(consequence="`zoo finetune` stops before its first step, or trains nothing")
+def table(subject: StrategySubject) -> str:
+    """For every shape of backbone there are phases with names of their own, each of which trains something."""
+    said = []
+    for name, _, phases in subject.tables():
+        require(bool(phases), f"{name}: no phase")
+        names = [phase.name for phase in phases]
+        require(len(set(names)) == len(names), f"{name}: phases {few(names)} share a name")
+        idle = [phase.name for phase in phases if not any(rate > 0 for rate in phase.lr.values())]
+        require(not idle, f"{name}: phase {few(idle)} trains nothing")
+        said.append(f"{len(phases)} for {name}")
+    return "phases: " + ", ".join(said)
+
+
+@law(consequence="a stage that was meant to be trained stays frozen, and nobody is told")
+def known_names(subject: StrategySubject) -> str:
+    """Every name in the table is a stage, "head" or "adapters"."""
+    adapts = isinstance(subject.made(), Adapting)
+    for name, rows, phases in subject.tables():
+        known = {row.name for row in rows} | {HEAD} | ({ADAPTERS} if adapts else set())
+        strange = sorted({key for phase in phases for key in phase.lr} - known)
+        require(not strange, f"{name}: {few(strange)} is no stage")
+    return f"in {len(TABLES)} tables"
+
+
+@law(consequence="training diverges, or runs backwards")
+def rates(subject: StrategySubject) -> str:
+    """Rates are finite, none is below 0, and shares of the epochs are above 0 and add up to 1."""
+    seen: set[float] = set()
+    for name, _, phases in subject.tables():
+        for phase in phases:
+            bad = {key: rate for key, rate in phase.lr.items() if not (math.isfinite(rate) and rate >= 0)}
+            require(not bad, f"{name}: phase {phase.name} has rates {bad}")
+            require(phase.share > 0, f"{name}: phase {phase.name} has a share of {phase.share}")
+            seen |= set(phase.lr.values())
+        stepping = [phase.share for phase in phases if phase.solver == "gradient"]
+        total = sum(stepping)
+        require(not stepping or abs(total - 1) < 1e-6, f"{name}: shares add up to {total:g}")
+    return f"multipliers from {min(seen):g} to {max(seen):g}"
+
+
+@law(consequence="the new head stays random: accuracy is that of guessing, as with LoRA that forgets its head")
+def trains_the_head(subject: StrategySubject) -> str:
+    """The head learns in some phase."""
+    for name, _, phases in subject.tables():
+        require(any(phase.lr.get(HEAD, 0) > 0 for phase in phases), f"{name}: no phase trains the head")
+    return "in every table"
+
+
+@law(consequence="a closed-form solution is asked for where there is none")
+def solver(subject: StrategySubject) -> str:
+    """A phase in closed form trains the head alone, and comes first."""
+    for name, _, phases in subject.tables():
+        for index, phase in enumerate(phases):
+            if phase.solver == "closed-form":
+                trained = [key for key, rate in phase.lr.items() if rate > 0]
+                require(trained == [HEAD], f"{name}: phase {phase.name} solves {few(trained)}")
+                require(index == 0, f"{name}: phase {phase.name} is solved after another")
+    return "where there is one"
+
+
+@law(consequence="`zoo plan` shows another table than the one that is trained, and a run cannot be repeated")
+def repeats(subject: StrategySubject) -> str:
+    """The same stages give the same table."""
+    for (name, _, one), (_, _, other) in zip(subject.tables(), subject.tables(), strict=True):
+        require(one == other, f"{name}: two calls differ")
+    return f"{len(TABLES)} tables"
+
+
+@law(consequence="--unfreeze or --backbone-lr is accepted and does nothing")
+def options(subject: StrategySubject) -> str:
+    """The fields `unfreeze` and `backbone_lr`, where it has them, change the table."""
+    rows = TABLES["five stages"]
+    values = {"unfreeze": (1, 2), "backbone_lr": (0.5, 0.25)}
+    own = [name for name in values if name in subject.fields()]
+    if not own:
+        raise Inapplicable("it has neither")
+    for name in own:
+        one, other = (subject.made(**{name: value}).phases(rows) for value in values[name])
+        require(one != other, f"{name} {values[name][0]} and {values[name][1]} give one table")
+    return " and ".join(own)
+
+
+@law(consequence="discriminative rates are lost under a scheduler: every layer learns at one rate, as with lr_scale")
+def rates_survive_schedules(subject: StrategySubject) -> str:
+    """Under every schedule each stage moves by its own multiple of the head's rate, at every step."""
+    compared = 0
+    for name in ("five stages", "two towers"):
+        rows = TABLES[name]
+        for phase in subject.made().phases(rows):
+            if phase.solver != "gradient":
+                continue
+            for schedule in get_args(Schedule):
+                compared += _moves_as_told(subject, rows, phase, schedule)
+    if not compared:
+        raise Inapplicable("no phase takes steps")
+    return f"{compared} moves under {len(get_args(Schedule))} schedules"
+
+
+def _moves_as_told(subject: StrategySubject, rows: Sequence[StageRow], phase: Phase, schedule: Schedule) -> int:
+    """Steps with a gradient of 1 everywhere, so that each move is the rate itself."""
+    modules = {row.name: nn.Linear(1, 1, bias=False) for row in rows}
+    stages = [Stage(row.name, (modules[row.name],), branch=row.branch) for row in rows]
+    head = nn.Linear(1, 1, bias=False)
+    training = Training(optimizer="sgd", momentum=0.0, weight_decay=0.0, lr=0.1, schedule=schedule, epochs=5)
+    total, compared = 10, 0
+    step = subject.engine(phase, stages, head, training, total)
+    everything = {**modules, HEAD: head}
+    for number in range(total):
+        before = {name: module.weight.detach().clone() for name, module in everything.items()}
+        for module in everything.values():
+            module.weight.grad = torch.ones_like(module.weight)
+        step(number)
+        moved = {name: float((before[name] - module.weight.detach()).abs()) for name, module in everything.items()}
+        base = moved[HEAD] / phase.lr[HEAD] if phase.lr.get(HEAD, 0) > 0 else None
+        for name, move in moved.items():
+            told = phase.lr.get(name, 0.0)
+            require(told > 0 or move == 0, f"{name} is frozen in phase {phase.name} and moves under '{schedule}'")
+            if base and told > 0:
+                said = f"step {number + 1} under '{schedule}': {name} moves {move / base:.3g} of the base rate"
+                require(abs(move / base - told) < 0.02 * told + 1e-4, f"{said}, the table says {told:g}")
+                compared += 1
+    return compared
+
+
+class Small(Backbone):
+    """Three convolutions with batch norm: a backbone to try a strategy on."""
+
+    spec = BackboneSpec("testing", "small", "zoo.testing.strategies:Small", ("image",), "cnn")
+    modalities = ("image",)
+    dim = 8
+
+    def __init__(self) -> None:
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            self.stem, self.middle, self.top = (_block(c) for c in (3, 8, 8))
+
+    def forward(self, batch: Inputs) -> Features:
+        found = self.top(self.middle(self.stem(batch["image"]["pixels"])))
+        grid = (found.shape[2], found.shape[3])
+        return Features(found.mean((2, 3)), found.flatten(2).transpose(1, 2), grid=grid)
+
+    def stages(self) -> list[Stage]:
+        return [Stage("stem", (self.stem,)), Stage("middle", (self.middle,)), Stage("top", (self.top,))]
+
+    def processor(self, modality: Modality) -> ImageProcessor:
+        return ImageProcessor(ImagePreprocess(size=(16, 16), fit="squash"))
+
+
+def _block(channels: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(channels, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(0.1))
+
+
+@law(consequence="frozen layers drift, or layers that the plan lists as trained never learn")
+def trains_what_it_says(subject: StrategySubject) -> str:
+    """In real training exactly the stages of the table change, the rest stays bit-identical, inserted tensors learn."""
+    strategy = subject.made()
+    backbone = Small()
+    rows = [StageRow(stage.name, stage.branch) for stage in backbone.stages()]
+    phases = [phase for phase in strategy.phases(rows) if phase.solver == "gradient"]
+    if not phases:
+        raise Inapplicable("no phase takes steps")
+    model = Model(backbone.eval(), LinearHead(backbone.dim, 3))
+    inserted = None
+    if isinstance(strategy, Adapting):
+        processor = backbone.processor("image")
+        one = processor.finish(processor.collate([processor(samples("image", 1)[0])]))
+        inserted = strategy.adapt(backbone, {"image": one})
+        model.adapters = tuple(inserted.parameters)
+    plain = _owned(backbone, rows)
+    before = {name: [t.detach().clone() for t in tensors] for name, tensors in plain.items()}
+    added = [p.detach().clone() for p in model.adapters]
+    head = [p.detach().clone() for p in model.head.parameters()]
+    _train(model, phases)
+    moved = {name: [not torch.equal(a, b) for a, b in zip(before[name], plain[name], strict=True)] for name in plain}
+    told = {name for phase in phases for name in phase.trained(rows)}
+    for name, changes in moved.items():
+        require(name in told or not any(changes), f"{name} is frozen in every phase and {sum(changes)} tensors changed")
+        require(name not in told or all(changes), f"{name} is trained and {len(changes) - sum(changes)} tensors stayed")
+    still = sum(torch.equal(a, b) for a, b in zip(head, model.head.parameters(), strict=True))
+    require(not still, f"{still} tensors of the head stayed as they were")
+    still = sum(torch.equal(a, b) for a, b in zip(added, model.adapters, strict=True))
+    require(not still, f"{still} of {len(added)} inserted tensors never moved: they pass no gradient")
+    if inserted is not None:
+        names = {name for name, _ in Small().named_parameters()}
+        inserted.fold()
+        require({n for n, _ in backbone.named_parameters()} == names, "fold() leaves another architecture behind")
+    return f"{', '.join(sorted(told)) or 'no stage'} and the head" + (f", {len(added)} inserted" if added else "")
+
+
+def _owned(backbone: Backbone, rows: Sequence[StageRow]) -> dict[str, list[Tensor]]:
+    """The backbone's own parameters and, of batch norm, running statistics, by stage."""
+    found: dict[str, list[Tensor]] = {row.name: [] for row in rows}
+    for stage in backbone.stages():
+        for module in stage.modules:
+            found[stage.name] += [p for n, p in module.named_parameters() if ".lora_" not in n]
+            found[stage.name] += [b for b in module.buffers() if b.is_floating_point()]
+    return found
+
+
+def _train(model: Model, phases: Sequence[Phase]) -> None:
+    """Two epochs of every phase on twelve pictures of three classes."""
+    import numpy as np
+
+    values = [samples("image", 12)[row] for row in range(12)]
+    ids = tuple(str(row) for row in range(12))
+    examples = Examples({"image": values}, np.arange(12) % 3, ids, ids)
+    loader = Loader(examples, {"image": model.backbone.processor("image")}, batch_size=4, train=True)
+    training = Training(optimizer="adamw", lr=0.01, epochs=2 * len(phases), schedule="constant", batch_size=4)
+    task = Task("multiclass", ("a", "b", "c"), ("label",))
+    with tempfile.TemporaryDirectory() as folder:
+        job = Job(
+            model=model,
+            loader=loader,
+            phases=phases,
+            training=training,
+            loss=_loss(task),
+            device=torch.device("cpu"),
+            bf16=False,
+            folder=Path(folder),
+        )
+        for _ in fit(job):
+            pass
+
+
+def _loss(task: Task) -> Callable[[Tensor, Tensor], Tensor]:
+    from zoo.transfer.tasks import loss_for
+
+    return loss_for(task)
+
+
+STRATEGY_LAWS = laws_of(
+    "strategy",
+    (table, known_names, rates, trains_the_head, solver, repeats, options),
+    (rates_survive_schedules, trains_what_it_says),
+)
+
+
+def check_strategy(
+    strategy: str | StrategySpec | Callable[..., Strategy],
+    *,
+    catalog: Catalog | None = None,
+    only: Collection[str] | None = None,
+    engine: Engine = zoo_engine,
+) -> Conformance:
+    """Hold one strategy against every law of the contract, with real training of a small network.
+
+    Args:
+        strategy: its name, its specification, or its class.
+        catalog: where the name is looked up; the installed plugins by default.
+        only: names of the checks to run; all of them if None.
+        engine: what makes the optimiser of a phase; zoo's own by default, another one to check it in turn.
+
+    Raises:
+        UnknownNameError: no strategy or check has that name.
+    """
+    if isinstance(strategy, str):
+        strategies = (catalog or default_catalog()).strategies
+        if strategy not in strategies:
+            raise UnknownNameError("strategy", strategy, strategies, help=f"there are {', '.join(strategies)}")
+        strategy = strategies[strategy]
+    subject = subject_of(strategy, engine)
+    return STRATEGY_LAWS.hold(f"strategy {subject.name}", subject, only=only)
+
+
+def subject_of(strategy: StrategySpec | Callable[..., Strategy], engine: Engine = zoo_engine) -> StrategySubject:
+    """A strategy under test, by its specification or class."""
+    if isinstance(strategy, StrategySpec):
+        factory = import_factory(strategy.factory, f"strategy {strategy.name}")
+        return StrategySubject(strategy.name, factory, engine)
+    name = str(getattr(strategy, "name", getattr(strategy, "__name__", "strategy")))
+    return StrategySubject(name, strategy, engine)
