@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -116,15 +117,12 @@ def dataset_of(
     notes.append(f"{kind}: {why}")
     inputs = _only_of(kind, _inputs(table, columns, root or Path(), options), table.name)
     labels = read_labels(raw, kind, names_of, options)
-    if kind == "segmentation":
-        labels = survey(inputs["image"], as_images(labels, root or Path(), options.max_pixels))
-    if kind == "detection":
-        labels = look_at_boxes(labels, inputs["image"])
     said: list[Problem] = []
     if columns.names is not None and kind in ("binary", "multiclass"):
         labels, naming = with_names(labels, columns.names, table.columns[columns.names], names_of)
         notes.append(naming.message)
         said += [naming] if naming.level != "note" else []
+    labels = _looked_at(kind, labels, inputs, root or Path(), options)
     rows_of = _rows_by_split(table)
     ids = row_ids(inputs, len(table))
     checked = audit(inputs, labels, kind, ids, names_of, rows_of, options, into=problems, classes=table.classes)
@@ -142,12 +140,7 @@ def dataset_of(
         name=table.name,
         task=task,
         splits=splits,
-        columns={
-            **({"image": columns.image} if columns.image else {}),
-            **({"text": ",".join(columns.text)} if columns.text else {}),
-            **({"audio": columns.audio} if columns.audio else {}),
-            "label": ",".join(columns.label),
-        },
+        columns=_by_name(columns, inputs),
         notes=(*notes, *more),
         problems=(*checked.problems, *said),
     )
@@ -207,6 +200,21 @@ def _inputs(table: Table, columns: Columns, root: Path, options: ReadOptions) ->
     if columns.audio is not None:
         inputs["audio"] = as_recordings(table.columns[columns.audio], root, options.max_seconds)
     return inputs
+
+
+def _by_name(columns: Columns, inputs: Mapping[Modality, Any]) -> dict[str, str]:
+    """What was read as what."""
+    found = {"image": columns.image or "", "text": ",".join(columns.text), "audio": columns.audio or ""}
+    return {**{m: found[m] for m in inputs}, "label": ",".join(columns.label)}
+
+
+def _looked_at(
+    kind: TaskKind, labels: list[Any], inputs: Mapping[Modality, list[Any]], root: Path, options: ReadOptions
+) -> list[Any]:
+    """Masks decoded and boxes held against their images; other labels as they are."""
+    if kind == "segmentation":
+        return list(survey(inputs["image"], as_images(labels, root, options.max_pixels)))
+    return list(look_at_boxes(labels, inputs["image"])) if kind == "detection" else labels
 
 
 def _only_of(kind: TaskKind, inputs: dict[Modality, list[Any]], name: str) -> dict[Modality, list[Any]]:
