@@ -7,7 +7,8 @@ import json
 import random
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -62,7 +63,7 @@ def stage_names(subject: BackboneSubject) -> str:
 @law(consequence="data are read for a modality that is then ignored, or are missing when the model runs")
 def modalities(subject: BackboneSubject) -> str:
     """A backbone serves the modalities that were asked for, and its specification lists them."""
-    served = subject.backbone.modalities
+    served = subject.original.modalities
     require(bool(served), "it serves no modality")
     require(set(served) <= set(subject.spec.modalities), f"it serves {served}, the spec says {subject.spec.modalities}")
     if subject.selection is not None:
@@ -142,12 +143,28 @@ def global_state(subject: BackboneSubject) -> str:
     }
     if subject.selection is not None:
         doing = {"building": subject.build, **doing}
-    for what, act in doing.items():
-        before = state()
-        act()
-        moved = [name for name, old, new in zip(named, before, state(), strict=True) if old != new]
-        require(not moved, f"{what} changed {few(moved)}")
+    with _generators_kept():
+        for what, act in doing.items():
+            torch.rand(1)  # whoever seeds it anew always leaves the same state behind
+            np.random.rand()
+            random.random()
+            before = state()
+            act()
+            moved = [name for name, old, new in zip(named, before, state(), strict=True) if old != new]
+            require(not moved, f"{what} changed {few(moved)}")
     return f"{', '.join(doing)} left all of it as it was"
+
+
+@contextmanager
+def _generators_kept() -> Iterator[None]:
+    """Afterwards every global generator is where it was."""
+    numpy, python = np.random.get_state(), random.getstate()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        np.random.set_state(numpy)
+        random.setstate(python)
 
 
 @law(consequence="`zoo list` and `zoo --help` take seconds instead of a tenth of one, for everybody who installs it")

@@ -17,13 +17,15 @@ from zoo.catalog.factories import import_factory
 from zoo.catalog.spec import HeadSpec
 from zoo.errors import UnknownNameError
 from zoo.models.features import Features
-from zoo.models.heads import Head
+from zoo.models.heads import Head, LossHead
 from zoo.models.pyramid import MapShapes
 from zoo.testing.report import Broken, Conformance, Inapplicable, few, law, laws_of, require
 from zoo.testing.subject import CLOSE, distance
 
 D, WIDTH, T = 24, 16, 9
 """Pooled width, token width and tokens: no two alike, so that a mistaken axis shows."""
+OBJECTS = torch.tensor([[[4.0, 6.0, 30.0, 34.0, 0.0], [20.0, 14.0, 46.0, 40.0, 2.0]]])
+"""(1, M, 5) two objects of an image: left, upper, right, lower, class index."""
 MAPS = MapShapes(channels=(6, 10, WIDTH), strides=(4, 8, 16), size=(48, 48))
 
 
@@ -60,9 +62,15 @@ class HeadSubject:
             raise Broken(f"forward returned a {type(found).__name__}, not a tensor")
         return found
 
+    def seen(self, head: Head, features: Features) -> Tensor:
+        """What training sees: outputs without those of padded tokens, or the loss of a head that has its own."""
+        if isinstance(head, LossHead):
+            return head.loss(features, OBJECTS.repeat(len(features.pooled), 1, 1))
+        return self.real(self.run(head, features), features)
+
     def real(self, outputs: Tensor, features: Features) -> Tensor:
         """Outputs without those of padded tokens."""
-        if outputs.ndim == 3 and features.mask is not None:
+        if "tokens" in self.spec.tasks and features.mask is not None:
             return outputs[features.mask]
         return outputs
 
@@ -90,12 +98,15 @@ def take(found: Features, rows: list[int]) -> Features:
 
 @law(consequence="training stops with a shape error, or the loss broadcasts and teaches nonsense")
 def outputs(subject: HeadSubject) -> str:
-    """Outputs are float32 of (B, outputs); those of pixels are (B, outputs, H, W), those of tokens (B, T, outputs)."""
+    """Outputs are float32 of (B, outputs); those of pixels are (B, outputs, H, W), those of tokens (B, T, outputs),
+    those of objects (B, M, 6)."""
     given = features()
     for count in (1, 2, 7):
         found = subject.run(subject.build(count), given)
         wanted: tuple[int, ...] = (6, count)
-        if subject.spec.takes == "pyramid":
+        if "detection" in subject.spec.tasks:
+            wanted = (6, found.shape[1], 6)
+        elif subject.spec.takes == "pyramid":
             wanted = (6, count, *MAPS.size)
         elif "tokens" in subject.spec.tasks:
             wanted = (6, T, count)
@@ -159,7 +170,7 @@ def dropout(subject: HeadSubject) -> str:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         loud = subject.build(dropout=0.5).train()
-        one, other = (subject.real(subject.run(loud, given), given) for _ in range(2))
+        one, other = (subject.seen(loud, given) for _ in range(2))
     require(not torch.equal(one, other), "with dropout 0.5 two passes in training mode are equal")
     return f"outputs differ by {distance(one, other):.2g} with dropout 0.5"
 
@@ -168,7 +179,7 @@ def dropout(subject: HeadSubject) -> str:
 def gradients(subject: HeadSubject) -> str:
     """Every parameter gets a gradient."""
     head, given = subject.build(), features()
-    found = subject.real(subject.run(head, given), given)
+    found = subject.seen(head.train(), given)
     weights = torch.randn(found.shape, generator=torch.Generator().manual_seed(3))
     torch.autograd.backward((found * weights).sum())
     dead = [name for name, p in head.named_parameters() if p.grad is None]
@@ -181,6 +192,8 @@ def gradients(subject: HeadSubject) -> str:
 @law(consequence="the loss applies softmax once more: it stalls far above zero, and confidence means nothing")
 def logits(subject: HeadSubject) -> str:
     """Outputs are logits or numbers, not probabilities."""
+    if "detection" in subject.spec.tasks:
+        raise Inapplicable("its outputs are boxes with scores")
     given = features(32)
     big = dataclasses.replace(
         given, pooled=given.pooled * 30, tokens=given.tokens * 30, maps=tuple(each * 30 for each in given.maps)
@@ -198,12 +211,18 @@ def learns(subject: HeadSubject) -> str:
         torch.manual_seed(0)
         head = subject.build(3).train()
         given, targets = _separable(subject)
-        optimizer = torch.optim.Adam(head.parameters(), lr=0.02)
+        own = isinstance(head, LossHead)
+        if own:  # it is many layers deep: few rows are enough, and great steps too much
+            given = take(given, [0, 1, 2, 3])
+        optimizer = torch.optim.Adam(head.parameters(), lr=0.002 if own else 0.02)
         losses = []
         for _ in range(60):
-            found = subject.run(head, given)
-            flat = found.permute(0, 2, 3, 1).reshape(-1, 3) if found.ndim == 4 else found.reshape(-1, 3)
-            loss = F.cross_entropy(flat, targets)
+            found = subject.seen(head, given)
+            if own:
+                loss = found
+            else:
+                flat = found.permute(0, 2, 3, 1).reshape(-1, 3) if found.ndim == 4 else found.reshape(-1, 3)
+                loss = F.cross_entropy(flat, targets)
             optimizer.zero_grad()
             torch.autograd.backward(loss)
             optimizer.step()
