@@ -134,7 +134,6 @@ def test_the_head_alone_is_trained_where_the_strategy_says_so(shapes: Path, tmp_
         (zoo.Training(head="linear", strategy="full"), "--head linear is not for a task of detection"),
         (zoo.Training(label_smoothing=0.1), "--label-smoothing is for classes, and this is detection"),
         (zoo.Training(loss="bce"), "--loss bce does not fit a detection task"),
-        (zoo.Training(dropout=0.1), "the head fcos has no dropout"),
     ],
 )
 def test_what_does_not_go_with_boxes_is_said(shapes: Path, options: zoo.Training, message: str) -> None:

@@ -64,23 +64,31 @@ class DetectorHead(LossHead):
         channels: of each map, fine to coarse.
         strides: of each map.
         width: channels of the feature pyramid.
+        dropout: of whole channels of the feature pyramid.
     """
 
     def __init__(
-        self, kind: DetectorKind, classes: int, channels: Sequence[int], strides: Sequence[int], width: int
+        self,
+        kind: DetectorKind,
+        classes: int,
+        channels: Sequence[int],
+        strides: Sequence[int],
+        width: int,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.kind = kind
         self.levels = len(channels)
         self.first_label = 1 if kind == "faster-rcnn" else 0  # class 0 of Faster R-CNN is the background
+        self.dropout = nn.Dropout2d(dropout)
         self.net = _BUILD[kind](classes, tuple(channels), tuple(strides), width)
 
     def forward(self, features: Features) -> Tensor:
         """(B, 100, 6) what was found: left, upper, right, lower, class index, score; class -1 = nothing more."""
         found = self.find(features)
         packed = features.maps[-1].new_full((len(found), MOST, 6), -1.0)
-        for each, row in zip(found, packed, strict=True):
-            row[: len(each.labels)] = torch.cat([each.boxes, each.labels[:, None], each.scores[:, None]], dim=1)
+        for row, each in enumerate(found):
+            packed[row, : len(each.labels)] = torch.cat([each.boxes, each.labels[:, None], each.scores[:, None]], dim=1)
         return packed
 
     def loss(self, features: Features, targets: Tensor) -> Tensor:
@@ -110,7 +118,8 @@ class DetectorHead(LossHead):
         assert features.size is not None
         maps = features.maps[-self.levels :]
         fpn: Any = self.net.backbone
-        levels: dict[str, Tensor] = fpn(OrderedDict((str(i), each) for i, each in enumerate(maps)))
+        pyramid: dict[str, Tensor] = fpn(OrderedDict((str(i), each) for i, each in enumerate(maps)))
+        levels = {name: self.dropout(each) for name, each in pyramid.items()}
         # torchvision reads from the images no more than their size.
         canvas = ImageList(maps[0].new_empty((len(maps[0]), 0, *features.size)), [features.size] * len(maps[0]))
         if self.kind == "faster-rcnn":
@@ -249,12 +258,12 @@ def letterbox(backbone: Backbone, side: int, stride: int) -> LetterboxProcessor:
 
 
 def _catalogued(kind: DetectorKind, maps: MapShapes, outputs: int, dropout: float) -> Head:
-    if dropout:
-        raise UsageError(f"--dropout {dropout:g}: the head {kind} has no dropout", help="leave it out")
-    return _head(kind, maps, outputs, finest=FINEST[kind], width=None)
+    return _head(kind, maps, outputs, finest=FINEST[kind], width=None, dropout=dropout)
 
 
-def _head(kind: DetectorKind, maps: MapShapes, classes: int, *, finest: int, width: int | None) -> DetectorHead:
+def _head(
+    kind: DetectorKind, maps: MapShapes, classes: int, *, finest: int, width: int | None, dropout: float = 0.0
+) -> DetectorHead:
     if width is None:
         width = min(max(max(maps.channels) // 64 * 32, 64), WIDTH)
     elif width < 64 or width % 32:
@@ -262,7 +271,7 @@ def _head(kind: DetectorKind, maps: MapShapes, classes: int, *, finest: int, wid
         groups = "the heads norm 32 groups of two channels or more"
         raise UsageError(f"a feature pyramid of {width} channels", help=f"give 64, 96, 128, ...: {groups}")
     read = max(sum(stride >= finest for stride in maps.strides), 1)
-    return DetectorHead(kind, classes, maps.channels[-read:], maps.strides[-read:], width)
+    return DetectorHead(kind, classes, maps.channels[-read:], maps.strides[-read:], width, dropout)
 
 
 def _one_stage(
