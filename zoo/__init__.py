@@ -46,6 +46,7 @@ _EXPORTS = {
     "Dataset": "zoo.data.types",
     "Examples": "zoo.data.types",
     "ImageRef": "zoo.data.types",
+    "Boxes": "zoo.data.boxes",
     "AudioRef": "zoo.data.types",
     "Audio": "zoo.data.audio",
     "AudioProcessor": "zoo.data.waveforms",
@@ -69,6 +70,7 @@ _EXPORTS = {
     "Stage": "zoo.models.backbone",
     "stages_by_group": "zoo.models.stages",
     "Head": "zoo.models.heads",
+    "LossHead": "zoo.models.heads",
     "Pyramid": "zoo.models.pyramid",
     "MapShapes": "zoo.models.pyramid",
     "detector": "zoo.models.detector",
@@ -142,6 +144,7 @@ if TYPE_CHECKING:
     from zoo.data.audio import Audio as Audio
     from zoo.data.augment import Augment as Augment
     from zoo.data.batches import Loader as Loader
+    from zoo.data.boxes import Boxes as Boxes
     from zoo.data.reading import read_dataset as read_dataset
     from zoo.data.transforms import ImageProcessor as ImageProcessor
     from zoo.data.types import AudioRef as AudioRef
@@ -177,6 +180,7 @@ if TYPE_CHECKING:
     from zoo.models.features import positions as positions
     from zoo.models.fusion import fuse as fuse
     from zoo.models.heads import Head as Head
+    from zoo.models.heads import LossHead as LossHead
     from zoo.models.load import load as load
     from zoo.models.pyramid import MapShapes as MapShapes
     from zoo.models.pyramid import Pyramid as Pyramid

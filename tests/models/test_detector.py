@@ -23,6 +23,7 @@ from zoo.transfer.precision import Evaluated
 
 def precision(model: Detector, side: int, rows: Sequence[Picture]) -> float:
     """mAP at IoU 0.5."""
+    pytest.importorskip("pycocotools")
     found = model.predict([image for image, _ in rows], side=side)
     return Evaluated(found, [true for _, true in rows]).metrics()["map_50"] or 0.0
 

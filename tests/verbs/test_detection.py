@@ -14,6 +14,8 @@ from shapes import pictures, write_coco
 import zoo
 from zoo.verbs.run import Interrupted
 
+pytest.importorskip("pycocotools")
+
 BACKBONE = "starter/glyph-cnn"
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.data.boxcheck import box_classes
+from zoo.data.boxes import Boxes
 from zoo.data.infer import class_names, is_number
 from zoo.data.masks import mask_classes
 from zoo.data.tags import encode_tags, read_tags, tag_classes
@@ -28,6 +29,8 @@ def read_labels(raw: Sequence[Sequence[Any]], kind: TaskKind, names: Sequence[st
     """
     if kind == "regression":
         return _numbers(raw, names)
+    if kind == "detection" and not all(isinstance(cell, Boxes) for cell in raw[0]):
+        raise DataError("these data have no boxes, which detection needs", help="lay them out as COCO: docs/data.md")
     if kind in ("segmentation", "detection"):
         return list(raw[0])
     if kind == "tokens":

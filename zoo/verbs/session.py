@@ -16,9 +16,9 @@ from zoo.data.batches import Loader
 from zoo.data.letterbox import whole_strides
 from zoo.data.splits import hold_out
 from zoo.data.types import MANY_ANSWERS, Examples
-from zoo.errors import UsageError
+from zoo.errors import PluginError, UsageError
 from zoo.models.backbone import Backbone
-from zoo.models.heads import check_answers, head_spec
+from zoo.models.heads import LossHead, check_answers, head_spec
 from zoo.models.pyramid import MapShapes, Pyramid
 from zoo.records.checkpoints import newest
 from zoo.records.runs import RunFolder
@@ -164,6 +164,8 @@ class Session:
             model = options.model(self.backbone)
         if self.inserted is not None:
             model.adapters = tuple(self.inserted.parameters)
+        if self.data.task.kind == "detection" and not isinstance(model.head, LossHead):
+            raise PluginError(f"the head {options.name} finds objects and has no loss; it has to be a zoo.LossHead")
         return model, options, inputs
 
     def _maps(self) -> MapShapes | None:
