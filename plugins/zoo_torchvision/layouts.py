@@ -86,7 +86,8 @@ def densenet(model: nn.Module) -> Layout:
     stem = tuple(children.pop(name) for name in ("conv0", "norm0", "relu0", "pool0"))
     norm = children.pop("norm5")
     blocks = tuple((name, (child,)) for name, child in children.items())
-    return Layout((("stem", stem), *blocks, ("norm", (norm, nn.ReLU()))), ("classifier.*",))
+    model.relu = nn.ReLU()  # torchvision calls a function; a stage is made of modules that the model holds
+    return Layout((("stem", stem), *blocks, ("norm", (norm, model.relu))), ("classifier.*",))
 
 
 def regnet(model: nn.Module) -> Layout:
