@@ -88,7 +88,9 @@ def test_predict_prints_lines_with_the_documented_keys(zoo: Zoo, runs: Path) -> 
         lines = zoo("predict", run, *words, "--out", runs).lines()
         assert [set(line) for line in lines] == expected
         assert set().union(*expected) <= listed
-    assert listed == {"input", "label", "labels", "probabilities", "values", "error"}
+    of_rows = {"input", "label", "labels", "probabilities", "values", "error"}
+    # tests/verbs/test_dense_runs.py and test_detection.py have the keys of pixels, words and objects
+    assert listed == of_rows | {"size", "pixels", "mask", "words", "tags", "spans", "objects", "drawn"}
 
 
 def test_every_metric_is_documented(zoo: Zoo, runs: Path) -> None:
