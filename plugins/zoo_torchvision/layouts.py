@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from types import MethodType
 
 import torch
 from torch import Tensor, nn
@@ -69,6 +70,8 @@ def convnext(model: nn.Module) -> Layout:
 def mnasnet(model: nn.Module) -> Layout:
     """MNASNet: convolutions, batch norms and blocks in one sequence, cut where a block ends."""
     model.classifier = nn.Identity()
+    # torchvision's own loading wants a version that safetensors files and plain dictionaries do not carry.
+    setattr(model, "_load_from_state_dict", MethodType(nn.Module._load_from_state_dict, model))  # noqa: B010
     layers = _sequence(model, "layers")
     blocks: list[list[nn.Module]] = [[]]
     for index, layer in enumerate(layers):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -33,8 +34,6 @@ class Family:
 
 def families() -> list[Family]:
     """All whose library is installed."""
-    import importlib.util
-
     found = [*_listed(), *_torchvision(), *_timm(), *_transformers(), *_unified_io()]
     return [*found, *_open_clip()] if importlib.util.find_spec("open_clip") else found
 

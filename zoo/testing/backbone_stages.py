@@ -34,8 +34,17 @@ def stages_partition(subject: BackboneSubject) -> str:
 @law(consequence="layer-wise rates and gradual unfreezing take the bottom for the top")
 def stages_run_in_order(subject: BackboneSubject) -> str:
     """Stages of one branch first run in the order in which they are listed."""
-    backbone = subject.backbone
-    stages = backbone.stages()
+    stages = subject.backbone.stages()
+    first = first_runs(subject)
+    for branch in dict.fromkeys(stage.branch for stage in stages):
+        seen = [stage.name for stage in stages if stage.branch == branch and stage.name in first]
+        ran = sorted(seen, key=lambda name: first[name])
+        require(seen == ran, f"listed {few(seen, 8)}; ran {few(ran, 8)}")
+    return f"{len(first)} of {len(stages)} stages seen running"
+
+
+def first_runs(subject: BackboneSubject) -> dict[str, int]:
+    """The stages that run on ordinary inputs, with the place at which each is first seen."""
     first: dict[str, int] = {}
     order = iter(range(10**9))
 
@@ -46,18 +55,16 @@ def stages_run_in_order(subject: BackboneSubject) -> str:
         return note
 
     handles = [
-        each.register_forward_pre_hook(noting(stage.name)) for stage in stages for each in _with_parameters(stage)
+        each.register_forward_pre_hook(noting(stage.name))
+        for stage in subject.backbone.stages()
+        for each in _with_parameters(stage)
     ]
     try:
         subject.run(subject.batch(2))
     finally:
         for handle in handles:
             handle.remove()
-    for branch in dict.fromkeys(stage.branch for stage in stages):
-        seen = [stage.name for stage in stages if stage.branch == branch and stage.name in first]
-        ran = sorted(seen, key=lambda name: first[name])
-        require(seen == ran, f"listed {few(seen, 8)}; ran {few(ran, 8)}")
-    return f"{len(first)} of {len(stages)} stages seen running"
+    return first
 
 
 def _with_parameters(stage: Stage) -> Iterator[nn.Module]:

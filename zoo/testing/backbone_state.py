@@ -17,6 +17,7 @@ from zoo.catalog.spec import Modality
 from zoo.data.audio import Audio
 from zoo.errors import UsageError
 from zoo.models.backbone import Backbone
+from zoo.testing.backbone_stages import first_runs
 from zoo.testing.report import Broken, Inapplicable, few, law, require
 from zoo.testing.samples import samples
 from zoo.testing.subject import CLOSE, BackboneSubject, distance, token_distance
@@ -113,7 +114,8 @@ def finetunes(subject: BackboneSubject) -> str:
         batch = subject.batch(3)
         with torch.no_grad():
             one, two = trained.model(batch), again.model(batch)
-        still = _unmoved(subject.fresh(), trained.backbone)
+        seen = first_runs(subject)  # what serves other inputs, such as several images a row, has nothing to learn here
+        still = [name for name in _unmoved(subject.fresh(), trained.backbone) if name in seen]
     require(not still, f"after two epochs of everything no tensor of {few(still)} has moved")
     require(bool(one.isfinite().all()), "the outputs are not finite")
     require(torch.equal(one, two), "two openings of one run predict differently")

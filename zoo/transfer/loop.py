@@ -18,6 +18,7 @@ from zoo.models.backbone import Backbone, Inputs
 from zoo.models.heads import Head, LossHead
 from zoo.models.pyramid import Pyramid
 from zoo.records.checkpoints import Checkpoint, publish
+from zoo.transfer.devices import takes_channels_last
 from zoo.transfer.optim import Scheduler, make_optimizer, set_rates
 from zoo.transfer.options import Training
 from zoo.transfer.strategies import ADAPTERS, Phase, StageRow
@@ -140,7 +141,7 @@ class _Run:
             cpu=job.device.type == "cpu", mixed_precision="bf16" if job.bf16 else "no", device_placement=False
         )
         self.model = job.model.to(job.device)
-        self.images = "image" in job.model.backbone.modalities
+        self.images = "image" in job.model.backbone.modalities and takes_channels_last(job.model, job.device)
         if self.images:
             self.model = self.model.to(memory_format=torch.channels_last)
         self.at = Progress()

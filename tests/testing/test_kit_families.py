@@ -1,0 +1,49 @@
+"""Every family of backbones of every plugin is held against the laws; the slowest of them once for each plugin.
+
+`write_conformance.py` holds all families against all of them and writes docs/conformance.md.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from families import HERE, Family, families
+
+from zoo.testing import check_backbone
+from zoo.testing.backbones import BACKBONE_LAWS
+
+WHOLE = {
+    "starter glyph-cnn",
+    "recurrent gru",
+    "torchvision squeezenet",
+    "timm vit with a class token",
+    "transformers gpt2",
+    "transformers hubert",
+    "transformers idefics (Flamingo)",
+    "unified_io unified-io-2:text",
+    "open_clip siglip",
+}
+"""Held against every law; of the others those that train and trace are left to the page's script."""
+SLOW = ("finetunes", "resumes", "exports")
+FAMILIES = families()
+PAGE = HERE.parents[1] / "docs" / "conformance.md"
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.id.replace(" ", "-"))
+def test_a_family_keeps_the_contract(family: Family, tmp_path: Path) -> None:
+    left_out = () if family.id in WHOLE else {*SLOW, *family.slow}
+    checks = [name for name in BACKBONE_LAWS.names if name not in left_out]
+    found = check_backbone(family.make(tmp_path / "model"), image_size=family.image_size, only=checks)
+    assert found.passed, "\n".join(str(result) for result in found.failed)
+    assert found.checks >= 20
+
+
+def test_the_page_of_conformance_has_every_family_and_every_law() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    rows = set(re.findall(r"^\| (\w+) \| ([^|]+) \|", text, flags=re.MULTILINE))
+    assert {(family.plugin, family.name) for family in FAMILIES} <= rows
+    for law in BACKBONE_LAWS.laws:
+        assert f"| `{law.name}` | {law.says} | {law.consequence} |" in text
+    assert ", 0 failed." in text
