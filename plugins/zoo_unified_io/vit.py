@@ -116,7 +116,9 @@ class ImageViT(nn.Module):
         """
         own = self.positional_embedding
         first = (own[0] + self.class_embedding).expand(len(patches), 1, -1)
-        x = torch.cat([first.to(patches.dtype), self.embedding(patches) + _fitted(own[1:], grid)[places]], dim=1)
+        x = torch.cat(
+            [first.to(patches.dtype), self.embedding(patches) + _taken(_fitted(own[1:], grid), places)], dim=1
+        )
         seen: Seen = self.transformer(self.pre_ln(x), _with_extra(mask, self.extra), self.extra)
         return seen
 
@@ -142,7 +144,7 @@ class AudioViT(nn.Module):
         # The checkpoint's table goes through time first, patches go through frequency first.
         by_frequency = (places % frequencies) * time + places // frequencies
         first = (own[:2] + torch.stack([self.cls_token, self.dist_token])).expand(len(patches), 2, -1)
-        x = torch.cat([first.to(patches.dtype), self.embedding(patches) + own[2:][by_frequency]], dim=1)
+        x = torch.cat([first.to(patches.dtype), self.embedding(patches) + _taken(own[2:], by_frequency)], dim=1)
         seen: Seen = self.transformer(x, _with_extra(mask, self.extra), self.extra)
         return seen
 
@@ -155,6 +157,11 @@ def _fitted(table: Tensor, grid: tuple[int, int]) -> Tensor:
     square = table.float().reshape(1, side, side, -1).permute(0, 3, 1, 2)
     stretched = F.interpolate(square, size=grid, mode="bicubic", antialias=True, align_corners=False)
     return stretched.flatten(2)[0].T.to(table.dtype)
+
+
+def _taken(table: Tensor, places: Tensor) -> Tensor:
+    """Rows of a table. The gradient of plain indexing adds in an order that changes from call to call on a CPU."""
+    return F.embedding(places, table)
 
 
 def _with_extra(mask: Tensor | None, count: int) -> Tensor | None:
