@@ -153,7 +153,7 @@ def test_filters_of_the_listing_narrow_it(zoo: Zoo) -> None:
     rows = zoo("list", "resnet", "--source", "torchvision", "--max-params", "12M", "--json").json()
     assert {row["architecture"] for row in rows} == {"resnet18"}
     both = zoo("list", "--modality", "image+text", "--json").json()
-    assert {row["source"] for row in both} == {"open_clip"}
+    assert {row["source"] for row in both} == {"open_clip", "transformers", "unified_io"}
     sizes = [row["params"] for row in zoo("list", "*vit*", "--sort", "params", "--limit", 20, "--json").json()]
     assert sizes == sorted(sizes)
     nothing = zoo("list", "nosuchthing")

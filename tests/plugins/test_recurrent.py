@@ -25,7 +25,7 @@ from zoo.verbs.config import Output
 CATALOG = Catalog.of({"recurrent": zoo_recurrent})
 SPECS = {spec.architecture: spec for spec in zoo_recurrent.zoo_backbones()}
 TEXTS = ["The cat sat on the mat.", "no", "", "a dog, which ran " * 12, "What is this?"]
-EXACT = {"rtol": 0, "atol": 1e-6}
+EXACT = {"rtol": 0, "atol": 2e-6}  # the same sums, in the order of another batch
 """The same sums in the same order, at another place of the batch."""
 
 

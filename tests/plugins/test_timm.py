@@ -180,7 +180,8 @@ def test_the_tag_decides_how_images_are_prepared() -> None:
 def test_every_architecture_and_every_weight_tag_is_listed() -> None:
     if timm.__version__ != recorded_version():
         pytest.skip(f"timm {timm.__version__} is installed, the data file is of {recorded_version()}")
-    assert set(LISTED) == set(timm.list_models())
+    # Tests of open_clip register small networks of their own in timm.
+    assert set(LISTED) == {name for name in timm.list_models() if not name.startswith("zoo_")}
     tags = {f"{spec.architecture}.{each.tag}" for spec in LISTED.values() for each in spec.weights}
     assert tags == set(timm.list_pretrained())
 
