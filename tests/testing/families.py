@@ -26,6 +26,8 @@ class Family:
     image_size: int | None = None
     slow: tuple[str, ...] = ()
     """Checks that take more than seconds: published networks cannot be made smaller."""
+    heavy: bool = False
+    """Whether one forward pass takes seconds, so that each check does."""
 
     @property
     def id(self) -> str:
@@ -59,7 +61,8 @@ def _torchvision() -> Iterator[Family]:
     for family, case in sorted(FAMILIES.items()):
         small = "mnasnet0_5" if family == "mnasnet" else case.name
         slow = ("finetunes", "resumes", "exports") if family in light else _TRAINED
-        yield Family("torchvision", family, _named(f"torchvision/{small}"), case.size, slow)
+        heavy = family in ("inception", "maxvit", "vgg", "vit")
+        yield Family("torchvision", family, _named(f"torchvision/{small}"), case.size, slow, heavy)
 
 
 def _timm() -> Iterator[Family]:
@@ -72,9 +75,9 @@ def _timm() -> Iterator[Family]:
 
         return make
 
-    heavy = ("resnet pooled by attention", "vgg with dense layers after its pooling", "levit", "gated mlp")
+    large = ("resnet pooled by attention", "vgg with dense layers after its pooling", "levit", "gated mlp")
     for name, tiny in TINY.items():
-        yield Family("timm", name, maker(tiny), slow=_TRAINED if name in heavy else ())
+        yield Family("timm", name, maker(tiny), slow=_TRAINED if name in large else (), heavy=name == large[0])
 
 
 def _transformers() -> Iterator[Family]:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-KILLS = int(os.environ.get("ZOO_TEST_KILLS", "2"))
+KILLS = int(os.environ.get("ZOO_TEST_KILLS", "1"))
 """Moments at which each run is killed; set to 10 for the full check."""
 
 
