@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,9 +16,7 @@ from zoo.data.decode import size_of
 from zoo.data.tags import OUTSIDE, first_pieces
 from zoo.data.types import Examples, Task
 from zoo.transfer.metrics import ClassRow, Metrics, has_spans, shown
-
-if TYPE_CHECKING:
-    from zoo.transfer.trained import Trained
+from zoo.transfer.predicting import Predictor
 
 Counts = NDArray[np.int64]
 DRAWS = 1000
@@ -40,7 +38,7 @@ class Entity:
 
 
 def decide(
-    trained: Trained, examples: Examples, *, batch_size: int, progress: Callable[[int], None] | None = None
+    trained: Predictor, examples: Examples, *, batch_size: int, progress: Callable[[int], None] | None = None
 ) -> Iterator[tuple[int, NDArray[Any]]]:
     """Each row with its answer, in no order; the model is in eval mode until the last one is taken.
 
@@ -139,7 +137,7 @@ class DenseScores:
 
 
 def dense_scores(
-    trained: Trained, examples: Examples, *, batch_size: int, progress: Callable[[int], None] | None = None
+    trained: Predictor, examples: Examples, *, batch_size: int, progress: Callable[[int], None] | None = None
 ) -> DenseScores:
     """Decide every row and count it against its targets."""
     task, targets = trained.task, examples.targets

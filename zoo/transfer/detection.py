@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,16 +17,14 @@ from zoo.data.decode import size_of
 from zoo.data.types import Examples, Task
 from zoo.transfer.metrics import ClassRow, Metrics
 from zoo.transfer.precision import Evaluated
-
-if TYPE_CHECKING:
-    from zoo.transfer.trained import Trained
+from zoo.transfer.predicting import Predictor
 
 LIKELY = 0.5
 """The score from which on an object is drawn, and counts for precision and recall of its class."""
 
 
 def find_boxes(
-    trained: Trained, examples: Examples, *, batch_size: int, progress: Callable[[int], None] | None = None
+    trained: Predictor, examples: Examples, *, batch_size: int, progress: Callable[[int], None] | None = None
 ) -> NDArray[Any]:
     """(N,) `Boxes` in pixels of each image; the model keeps the mode it was in."""
     found = np.empty(len(examples), dtype=object)
@@ -89,7 +87,7 @@ class BoxScores:
 
 
 def box_scores(
-    trained: Trained, examples: Examples, *, batch_size: int, progress: Callable[[int], None] | None = None
+    trained: Predictor, examples: Examples, *, batch_size: int, progress: Callable[[int], None] | None = None
 ) -> BoxScores:
     """Find the objects of every row and hold them against its targets."""
     assert examples.targets is not None

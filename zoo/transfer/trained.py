@@ -26,6 +26,8 @@ from zoo.models.heads import Head, build_head
 from zoo.models.load import rebuild
 from zoo.models.pyramid import MapShapes, Pyramid
 from zoo.records.files import published
+from zoo.transfer.dense import decide
+from zoo.transfer.detection import find_boxes
 from zoo.transfer.loop import Model
 from zoo.transfer.tasks import TargetScale, probabilities
 
@@ -104,9 +106,6 @@ class Trained:
         """
         if self.task.kind not in MANY_ANSWERS:
             return predict_outputs(self, examples, batch_size=batch_size, progress=progress)
-        from zoo.transfer.dense import decide
-        from zoo.transfer.detection import find_boxes
-
         _check_modalities(self, examples)
         if self.task.kind == "detection":
             return find_boxes(self, examples, batch_size=batch_size, progress=progress)
