@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -88,24 +89,38 @@ class Convolutional(TorchvisionBackbone):
 
     def __init__(self, model: nn.Module, request: LoadRequest, layout: Layout) -> None:
         super().__init__(model, request)
-        # Held aside, so that no module is registered twice.
-        object.__setattr__(self, "layout", layout)
-        self.layout: Layout
+        places = {id(module): name for name, module in model.named_modules()}
+
+        def paths(modules: Sequence[nn.Module]) -> tuple[str, ...]:
+            return tuple(places[id(module)] for module in modules)
+
+        # By name: what stands in a place may be replaced, as LoRA does it.
+        self._stages = tuple((name, paths(modules)) for name, modules in layout.stages)
+        self._after = paths(layout.after)
+        self._layout = replace(layout, stages=(), after=())
         self.head_names = layout.head
         self.dim = request.spec.dim or _measure(self)
 
+    @property
+    def layout(self) -> Layout:
+        """The stages with the modules that stand in their places now."""
+        found = {path: self.model.get_submodule(path) for _, paths in self._stages for path in paths}
+        stages = tuple((name, tuple(found[path] for path in paths)) for name, paths in self._stages)
+        return replace(self._layout, stages=stages, after=tuple(found[path] for path in self._after))
+
     def forward(self, batch: Inputs) -> Features:
         x = batch["image"]["pixels"]
-        after = set(map(id, self.layout.after))
-        for _, modules in self.layout.stages:
+        layout = self.layout
+        after = set(map(id, layout.after))
+        for _, modules in layout.stages:
             for module in modules:
                 if id(module) not in after:
                     x = module(x)
-        spatial = x if not self.layout.channels_last else x.permute(0, 3, 1, 2)
+        spatial = x if not layout.channels_last else x.permute(0, 3, 1, 2)
         height, width = spatial.shape[2:]
         tokens = spatial.flatten(2).transpose(1, 2)  # (B, C, H, W) -> (B, H*W, C)
         if self.pooling == "native" or self.pooling == "mean":
-            pooled = pool_map(self.layout, x)
+            pooled = pool_map(layout, x)
         else:
             pooled = pool(tokens, None, self.pooling)
         return Features(pooled=pooled, tokens=tokens, grid=(height, width))

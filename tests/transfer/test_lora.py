@@ -42,6 +42,20 @@ def named(name: str) -> Callable[[Path], Backbone]:
     return lambda folder: zoo.load(name)
 
 
+def siglip(folder: Path) -> Backbone:
+    pytest.importorskip("open_clip")
+    from tiny_open_clip import write_folder
+
+    write_folder(folder / "siglip", "siglip")
+    return zoo.load(f"open_clip/{folder / 'siglip'}")
+
+
+def flamingo(folder: Path) -> Backbone:
+    from tiny_idefics import write_idefics
+
+    return zoo.load(f"transformers/{write_idefics(folder / 'flamingo')}")
+
+
 def adapted(backbone: Backbone) -> Adapters:
     torch.manual_seed(0)
     return insert(backbone, batch_of(backbone, 1), rank=4)
@@ -55,6 +69,9 @@ CASES = {
     "torch's own attention": lambda folder: Attending(),
     "text": named("starter/text-transformer@random"),
     "convolutions": named("starter/glyph-cnn@random"),
+    "a chain of bare convolutions": named("torchvision/squeezenet1_1@random"),
+    "a projection that is looked into, not called": siglip,
+    "gated cross-attention": flamingo,
     "depthwise convolutions": named("torchvision/shufflenet_v2_x0_5@random"),
 }
 
@@ -123,6 +140,16 @@ def test_a_layer_that_nothing_runs_through_gets_no_adapter() -> None:
 def test_a_backbone_without_a_layer_for_it_is_refused() -> None:
     with pytest.raises(UsageError, match="starter/gru has no layer that LoRA can adapt"):
         adapted(zoo.load("starter/gru"))
+
+
+def test_flamingo_takes_lora_and_a_head_on_images_with_texts(tmp_path: Path) -> None:
+    from zoo.testing.backbone_state import write_rows
+
+    data = write_rows(tmp_path / "data", ("image", "text"))
+    out = zoo.Output(dir=str(tmp_path / "runs"))
+    run = zoo.finetune(flamingo(tmp_path), data, strategy="lora", epochs=1, batch_size=4, out=out, baseline="none")
+    assert 0 < run.plan.estimate.trained < run.plan.estimate.params
+    assert len(run.predict(str(data))) == 16
 
 
 def test_a_run_with_lora_opens_as_the_plain_architecture_and_predicts_what_was_measured(tmp_path: Path) -> None:

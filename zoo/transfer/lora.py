@@ -50,11 +50,15 @@ def insert(backbone: Backbone, inputs: Inputs, *, rank: int) -> Adapters:
 
     Reference: Hu et al. 2021, "LoRA", https://arxiv.org/abs/2106.09685
     """
-    for layers in (_linear(backbone), _convolutions(backbone)):
-        if not layers:
+    for layers in _choices(backbone):
+        try:
+            _inject(backbone, layers, rank)
+            _remove_dead(backbone, inputs)
+        except (AttributeError, RuntimeError, TypeError, ValueError):
+            # Some networks look into a layer instead of calling it; peft refuses some forms of attention.
+            for parent, name, layer in list(_wrapped(backbone)):
+                _take_out(parent, name, layer, merge=False)
             continue
-        _inject(backbone, layers, rank)
-        _remove_dead(backbone, inputs)
         left = tuple(name for name, module in backbone.named_modules() if _is_adapter(module))
         if left:
             return Adapters(backbone, left, tuple(p for name, p in backbone.named_parameters() if _is_inserted(name)))
@@ -62,6 +66,14 @@ def insert(backbone: Backbone, inputs: Inputs, *, rank: int) -> Adapters:
         f"{backbone.name or type(backbone).__name__} has no layer that LoRA can adapt",
         help="use --strategy full or partial",
     )
+
+
+def _choices(backbone: nn.Module) -> Iterator[list[str]]:
+    """Layers to adapt, the best choice first: all, those of numbered blocks alone, and convolutions."""
+    linear = _linear(backbone)
+    blocks = [name for name in linear if any(part.isdecimal() for part in name.split("."))]
+    convolutions = _convolutions(backbone)
+    yield from (layers for layers in (linear, blocks, convolutions) if layers)
 
 
 def _linear(backbone: nn.Module) -> list[str]:
