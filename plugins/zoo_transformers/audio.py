@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -112,13 +113,20 @@ class SpeechBackbone(AudioBackbone):
         samples, mask = batch["audio"]["samples"], batch["audio"]["mask"]
         model, how = cast("Any", self.model), "mean" if self.pooling == "native" else self.pooling
         if not torch.compiler.is_compiling() and bool(mask.all()):
-            tokens = model(samples).last_hidden_state
+            with self._drawing_nothing():
+                tokens = model(samples).last_hidden_state
             return Features(zoo.pool(tokens, None, how), tokens)
         samples, mask = real_first(samples, mask)
-        with counting_real(model, mask.sum(1)):
+        with counting_real(model, mask.sum(1)), self._drawing_nothing():
             tokens = model(samples, attention_mask=mask.long()).last_hidden_state
         real = model._get_feature_vector_attention_mask(tokens.shape[1], mask.long()).bool()
         return Features(zoo.pool(tokens, real, how), tokens, real)
+
+    def _drawing_nothing(self) -> AbstractContextManager[None]:
+        """Older releases of transformers draw for LayerDrop in evaluation too, though nothing is dropped."""
+        if self.training or torch.compiler.is_compiling():
+            return nullcontext()
+        return torch.random.fork_rng(devices=[])
 
     def stages(self) -> Sequence[Stage]:
         return speech_stages(self.model)

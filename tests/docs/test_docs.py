@@ -110,7 +110,7 @@ def test_the_python_of_a_page_runs(name: str, folder: Path, quick: None) -> None
 
 
 def test_the_plugin_of_the_page_works(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    package, adapter, use, check, data, training, scoring = blocks(OF_AUTHORS, "python")
+    package, adapter, use, tests, check, data, training, scoring = blocks(OF_AUTHORS, "python")
     (folder / "zoo_mine").mkdir()
     (folder / "zoo_mine" / "__init__.py").write_text(package + "\n" + data.partition("def words")[0])
     (folder / "zoo_mine" / "adapter.py").write_text(adapter)
@@ -119,7 +119,7 @@ def test_the_plugin_of_the_page_works(folder: Path, monkeypatch: pytest.MonkeyPa
     (folder / "zoo_mine" / "scoring.py").write_text(scoring)
     monkeypatch.syspath_prepend(str(folder))
     try:
-        exec(compile(use + check, "docs/plugins.md", "exec", dont_inherit=True), {})
+        exec(compile(use + tests + check, "docs/plugins.md", "exec", dont_inherit=True), {})
         import zoo_mine  # type: ignore[import-not-found]
 
         import zoo as package_zoo
