@@ -50,6 +50,10 @@ class WeightsError(ZooError):
     kind, exit_code = "weights", 4
 
 
+class NotCachedError(WeightsError):
+    """A file that a hub has and this machine has not, and cannot have now."""
+
+
 class DivergedError(ZooError):
     """A loss or gradient that is not finite; the last good checkpoint is kept."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import urlparse
 
 from zoo.catalog.spec import WeightsSpec
-from zoo.errors import WeightsError
+from zoo.errors import NotCachedError, WeightsError
 from zoo.models.network import PROBE_SECONDS, answers, download
 from zoo.records.files import sha256_of
 from zoo.records.home import cache_home
@@ -115,12 +115,12 @@ def _first_line(error: Exception) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
-def _not_cached(repo: str, revision: str | None, why: str) -> WeightsError:
+def _not_cached(repo: str, revision: str | None, why: str) -> NotCachedError:
     from huggingface_hub.constants import HF_HUB_CACHE
 
     at = f" @ {revision}" if revision else ""
     flag = f" --revision {revision}" if revision else ""
-    return WeightsError(
+    return NotCachedError(
         f"{repo}{at} is not cached: {why}",
         details=[f"looked in {HF_HUB_CACHE}"],
         help=f"on a connected machine run  hf download {repo}{flag}  and copy the cache, set HF_ENDPOINT for a mirror, "

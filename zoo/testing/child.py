@@ -156,18 +156,26 @@ def _has_laws(kind: str) -> bool:
 
 
 def chosen(specs: Sequence[BackboneSpec]) -> tuple[list[BackboneSpec], list[str]]:
-    """All of a few; of many the smallest of each family; and what is left out, in words."""
-    if len(specs) <= MANY:
-        return list(specs), []
-    smallest: dict[str, BackboneSpec] = {}
-    for spec in sorted(specs, key=_size):
-        smallest.setdefault(spec.family, spec)
-    kept = [spec for spec in smallest.values() if _size(spec) <= LARGE]
-    notes = [f"{len(specs) - len(kept):,} of {len(specs):,} backbones are left out: one of each family is checked"]
-    if large := [family for family, spec in smallest.items() if _size(spec) > LARGE]:
-        families = f"{len(large)} families without one of {LARGE // 1_000_000} M parameters or fewer"
-        notes.append(f"{families} are left out: {', '.join(sorted(large))}; name one to check it alone")
-    return sorted(kept, key=lambda spec: spec.name), notes
+    """Those that can be checked in passing, of many the smallest of each family; and what is left out, in words."""
+    picked, notes = list(specs), []
+    if len(specs) > MANY:
+        smallest: dict[str, BackboneSpec] = {}
+        for spec in sorted(specs, key=_size):
+            smallest.setdefault(spec.family, spec)
+        picked = sorted(smallest.values(), key=lambda spec: spec.name)
+        left = len(specs) - sum(_size(spec) <= LARGE for spec in picked)
+        notes.append(f"{left:,} of {len(specs):,} backbones are left out: one of each family is checked")
+    unknown = LARGE + 1 if len(specs) > MANY else 0  # an author who has not counted yet wants a check all the same
+    large = [spec for spec in picked if (unknown if spec.params is None else spec.params) > LARGE]
+    if large:
+        what = f"{LARGE // 1_000_000} M parameters"
+        if len(specs) > MANY:
+            said = f"{len(large)} families without one of {what} or fewer are left out: "
+            said += ", ".join(sorted(spec.family for spec in large))
+        else:
+            said = f"{', '.join(spec.name for spec in large)} have more than {what} and are left out"
+        notes.append(f"{said}; name one to check it alone")
+    return [spec for spec in picked if spec not in large], notes
 
 
 def _size(spec: BackboneSpec) -> float:

@@ -53,8 +53,8 @@ class PluginConformance:
 
     @property
     def passed(self) -> bool:
-        """Whether every check that ran holds, and at least one ran."""
-        return self.checks > 0 and not self.failed
+        """Whether every check that ran holds, and at least one ran on everything."""
+        return bool(self.subjects) and all(subject.passed for subject in self.subjects)
 
     def raise_failures(self) -> None:
         """Nothing if it passed.

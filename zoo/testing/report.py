@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 
-from zoo.errors import PluginError, UnknownNameError, ZooError
+from zoo.errors import NotCachedError, PluginError, UnknownNameError, ZooError
 
 Status = Literal["pass", "fail", "skip"]
 S = TypeVar("S")
@@ -42,6 +42,8 @@ class Law(Generic[S]):
             measured, status = self.check(subject), "pass"
         except Inapplicable as reason:
             measured, status = str(reason), "skip"
+        except NotCachedError as error:
+            measured, status = f"it cannot be built here: {error.what}", "skip"
         except Broken as found:
             measured = str(found)
         except ZooError as error:
