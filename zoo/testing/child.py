@@ -74,7 +74,9 @@ Check = tuple[str, str, Callable[[Collection[str] | None], Conformance]]
 
 
 def _carry_out(job: Job, checks: Sequence[Check], tell: Tell) -> None:
-    names = {} if job.only is None else _names_of_checks(job.only, dict.fromkeys(kind for kind, _, _ in checks))
+    # Backbones too where there is none: that a large one was left out does not make its checks unknown.
+    kinds = dict.fromkeys(("backbone", *(kind for kind, _, _ in checks)))
+    names = {} if job.only is None else _names_of_checks(job.only, kinds)
     wanted = [
         (kind, name, check, None if job.only is None else [each for each in job.only if each in names[kind]])
         for kind, name, check in checks
