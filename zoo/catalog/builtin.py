@@ -43,13 +43,18 @@ def zoo_heads() -> Iterable[HeadSpec]:
 @hookimpl
 def zoo_strategies() -> Iterable[StrategySpec]:
     """The ways to carry a backbone to new data."""
-    at = "zoo.transfer.strategies:"
+    at, layered = "zoo.transfer.strategies:", "zoo.transfer.layered:"
     return [
         StrategySpec("linear-probe", at + "LinearProbe", "freeze the backbone, solve a linear head"),
         StrategySpec("head", at + "HeadOnly", "freeze the backbone, train the head by gradient descent"),
         StrategySpec("partial", at + "Partial", "train the head and the last stages"),
         StrategySpec("full", at + "Full", "train everything, the backbone at a lower rate"),
         StrategySpec("lp-ft", at + "ProbeThenFull", "solve a linear head, then train everything from there"),
+        StrategySpec("layer-decay", layered + "LayerDecay", "train everything, lower stages at lower rates"),
+        StrategySpec("gradual-unfreezing", layered + "GradualUnfreezing", "the head, then stages from the top down"),
+        StrategySpec("chain-thaw", layered + "ChainThaw", "the head, each part by itself, then everything"),
+        StrategySpec("bitfit", "zoo.transfer.parts:BitFit", "train the head and the biases"),
+        StrategySpec("norm-tuning", "zoo.transfer.parts:NormTuning", "train the head and the normalisation"),
         StrategySpec("lora", at + "Lora", "freeze the backbone, train low-rank adapters and the head"),
     ]
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from zoo.cli import console
-from zoo.cli.parsing import Grouped
+from zoo.cli.parsing import Grouped, options_of
 from zoo.errors import UsageError, ZooError
 
 
@@ -37,8 +37,9 @@ def finetune(
     backbone: Annotated[str | None, typer.Argument(help="Such as torchvision/resnet18, a folder, or a+b.")] = None,
     data: Annotated[str | None, typer.Argument(help="A folder, a table, or a name such as sklearn:digits.")] = None,
     weights: Annotated[str | None, typer.Option(help="A tag, random, or the path of a file.")] = None,
-    strategy: Annotated[str | None, typer.Option(help="linear-probe, head, partial, full, lp-ft or lora.")] = None,
+    strategy: Annotated[str | None, typer.Option(help="full, lora, ...; see `zoo list strategies`.")] = None,
     unfreeze: Annotated[int | None, _fine("Stages that partial trains, from the top.")] = None,
+    strategy_options: Annotated[str | None, _fine("Of other strategies, as in decay=0.8 or rank=16.")] = None,
     head: Annotated[str | None, typer.Option(help="linear, mlp, attention, fcos, ...; see `zoo list heads`.")] = None,
     pooling: Annotated[str | None, _fine("native, cls, mean, max or last.")] = None,
     loss: Annotated[str | None, _fine("bce, cross-entropy, mse or huber.")] = None,
@@ -92,7 +93,8 @@ def finetune(
 ) -> None:
     """Parse, call the verb, render."""
     train = _given(
-        strategy=strategy, unfreeze=unfreeze, head=head, pooling=pooling, loss=loss, epochs=epochs,
+        strategy=strategy, unfreeze=unfreeze, strategy_options=options_of(strategy_options),
+        head=head, pooling=pooling, loss=loss, epochs=epochs,
         batch_size=None if batch_size == "auto" else batch_size, lr=lr, backbone_lr=backbone_lr, optimizer=optimizer,
         schedule=schedule, warmup=warmup, step_size=step_size, milestones=_numbers(milestones), dropout=dropout,
         weight_decay=weight_decay, label_smoothing=label_smoothing, image_size=image_size,

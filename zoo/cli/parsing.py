@@ -30,6 +30,26 @@ class Grouped(TyperCommand):
                 formatter.write_dl(records)
 
 
+def options_of(text: str | None) -> dict[str, float] | None:
+    """The numbers in `decay=0.8,groups=4`.
+
+    Raises:
+        UsageError: anything else.
+    """
+    if text is None:
+        return None
+    found: dict[str, float] = {}
+    for part in text.split(","):
+        name, _, value = part.partition("=")
+        try:
+            found[name.strip()] = float(value)
+        except ValueError as error:
+            raise UsageError(
+                f"--strategy-options {text}: '{part}' is no number with a name", help="write it as decay=0.8,groups=4"
+            ) from error
+    return found
+
+
 def as_usage_error(error: Any, argv: Sequence[str]) -> UsageError:
     """The same fault as a zoo error: what was wrong, with what value, and where to look."""
     context = getattr(error, "ctx", None)

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from zoo.cli import console
+from zoo.cli.parsing import options_of
 
 
 def register(app: typer.Typer) -> None:
@@ -20,15 +21,19 @@ def register(app: typer.Typer) -> None:
 
 def plan(
     name: Annotated[str, typer.Argument(help="Backbone, such as torchvision/resnet18 or a fused a+b.")],
-    strategy: Annotated[str, typer.Option(help="linear-probe, head, partial, full, lp-ft or lora.")] = "full",
+    strategy: Annotated[str, typer.Option(help="linear-probe, full, lora, ...; see `zoo list strategies`.")] = "full",
     unfreeze: Annotated[int, typer.Option(help="Stages that partial trains, from the top.")] = 1,
     backbone_lr: Annotated[float, typer.Option(help="Rate of the backbone relative to the head.")] = 0.1,
+    strategy_options: Annotated[
+        str | None, typer.Option(help="Of other strategies, as in decay=0.8 or rank=16.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the value as JSON.")] = False,
 ) -> None:
     """Parse, call the verb, render."""
     from zoo.verbs.plan import plan as make
 
-    made = make(name, strategy=strategy, unfreeze=unfreeze, backbone_lr=backbone_lr)
+    options = options_of(strategy_options)
+    made = make(name, strategy=strategy, unfreeze=unfreeze, backbone_lr=backbone_lr, strategy_options=options)
     if json:
         return console.print_json(asdict(made))
     for note in made.notes:

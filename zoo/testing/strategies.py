@@ -255,7 +255,7 @@ def trains_what_it_says(subject: StrategySubject) -> str:
         one = processor.finish(processor.collate([processor(samples("image", 1)[0])]))
         inserted = strategy.adapt(backbone, {"image": one})
         model.adapters = tuple(inserted.parameters)
-    plain = _owned(backbone, rows)
+    plain = _owned(backbone, rows, {id(parameter) for parameter in model.adapters})
     before = {name: [t.detach().clone() for t in tensors] for name, tensors in plain.items()}
     added = [p.detach().clone() for p in model.adapters]
     head = [p.detach().clone() for p in model.head.parameters()]
@@ -276,12 +276,12 @@ def trains_what_it_says(subject: StrategySubject) -> str:
     return f"{', '.join(sorted(told)) or 'no stage'} and the head" + (f", {len(added)} inserted" if added else "")
 
 
-def _owned(backbone: Backbone, rows: Sequence[StageRow]) -> dict[str, list[Tensor]]:
-    """The backbone's own parameters and, of batch norm, running statistics, by stage."""
+def _owned(backbone: Backbone, rows: Sequence[StageRow], adapters: set[int]) -> dict[str, list[Tensor]]:
+    """What no adapter trains, by stage: the backbone's own parameters and, of batch norm, running statistics."""
     found: dict[str, list[Tensor]] = {row.name: [] for row in rows}
     for stage in backbone.stages():
         for module in stage.modules:
-            found[stage.name] += [p for n, p in module.named_parameters() if ".lora_" not in n]
+            found[stage.name] += [p for p in module.parameters() if id(p) not in adapters]
             found[stage.name] += [b for b in module.buffers() if b.is_floating_point()]
     return found
 

@@ -27,13 +27,16 @@ class Estimate:
     """Bytes of the finished run with two checkpoints."""
 
 
-def estimate(model: Model, phases: Sequence[Phase], one: Inputs, *, batch_size: int, steps: int) -> Estimate:
+def estimate(
+    model: Model, phases: Sequence[Phase], one: Inputs, *, backbone: int, batch_size: int, steps: int
+) -> Estimate:
     """Measured on a forward pass of one example.
 
     Args:
         model: backbone and head.
         phases: of the strategy.
         one: a batch of one row.
+        backbone: parameters of the backbone itself, without what a strategy inserted and will fold in.
         batch_size: rows a step.
         steps: of all phases.
     """
@@ -43,7 +46,7 @@ def estimate(model: Model, phases: Sequence[Phase], one: Inputs, *, batch_size: 
     head = sum(p.numel() for p in model.head.parameters())
     inserted = sum(p.numel() for p in model.adapters)
     trained = head + inserted + sum(p.numel() for s in stages if s.name in trained_stages for p in s.parameters())
-    params = sum(p.numel() for p in model.parameters()) - inserted  # they are folded in at the end
+    params = backbone + head
     total, kept = _activations(model, one, {id(m) for s in stages if s.name in trained_stages for m in s.modules})
     activations = batch_size * (total if inserted else kept if trained_stages else total // 8)
     # float32: four bytes a weight; a trained one also has a gradient and two moments.

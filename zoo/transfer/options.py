@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
 from zoo.data.types import MANY_ANSWERS, Dataset, TaskKind
@@ -32,6 +32,8 @@ class Training:
     strategy: str | None = None
     unfreeze: int = 1
     """Stages that `partial` trains, counted from the top."""
+    strategy_options: Mapping[str, float] = field(default_factory=dict)
+    """Other fields of the strategy, such as {"decay": 0.8} of `layer-decay`."""
     head: str | None = None
     """None: linear; segment, token-classifier or fcos where the task is one of pixels, words or boxes."""
     image_size: int | None = None

@@ -171,11 +171,20 @@ class Choice:
     reason: str
 
 
-def strategy_named(name: str, *, unfreeze: int = 1, backbone_lr: float = 0.1) -> Strategy:
-    """The strategy of this name, from the catalogue, with those of these options that it has fields for.
+def strategy_named(
+    name: str, *, unfreeze: int = 1, backbone_lr: float = 0.1, options: Mapping[str, float] | None = None
+) -> Strategy:
+    """The strategy of this name, from the catalogue.
+
+    Args:
+        name: such as "layer-decay".
+        unfreeze: for its field of that name, if it has one.
+        backbone_lr: likewise.
+        options: of its other fields; each must be there.
 
     Raises:
-        UnknownNameError: no strategy has that name.
+        UnknownNameError: no strategy has that name, or the strategy no field of an option's.
+        UsageError: a value of the wrong kind.
     """
     from zoo.catalog.discovery import default_catalog
     from zoo.catalog.factories import import_factory
@@ -183,9 +192,19 @@ def strategy_named(name: str, *, unfreeze: int = 1, backbone_lr: float = 0.1) ->
     known = default_catalog().strategies
     if name not in known:
         raise UnknownNameError("strategy", name, known, help=f"the strategies are {', '.join(known)}")
-    factory = import_factory(known[name].factory, f"strategy {name}")
-    options = {"unfreeze": unfreeze, "backbone_lr": backbone_lr}
-    return factory(**{each.name: options[each.name] for each in fields(factory) if each.name in options})  # type: ignore[no-any-return,arg-type]
+    factory: Any = import_factory(known[name].factory, f"strategy {name}")
+    own = {each.name: each for each in fields(factory)}
+    given: dict[str, Any] = {"unfreeze": unfreeze, "backbone_lr": backbone_lr}
+    given = {key: value for key, value in given.items() if key in own}
+    free = [key for key in own if key not in ("unfreeze", "backbone_lr")]
+    for key, value in (options or {}).items():
+        if key not in free:
+            said = f"strategy {name} has {', '.join(free)}" if free else f"strategy {name} has none"
+            raise UnknownNameError("strategy option", key, free, help=said)
+        if isinstance(own[key].default, int) and value != int(value):
+            raise UsageError(f"--strategy-options {key}={value:g} is no whole number", help="give one such as 8")
+        given[key] = int(value) if isinstance(own[key].default, int) else value
+    return factory(**given)  # type: ignore[no-any-return]
 
 
 def choose(*, rows: int, classes: int, params: int | None, pretrained: bool, gpu: bool, linear: bool = True) -> Choice:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from zoo.catalog.catalog import Catalog
 from zoo.catalog.discovery import default_catalog
 from zoo.errors import UsageError
@@ -14,6 +16,7 @@ def plan(
     strategy: str = "full",
     unfreeze: int = 1,
     backbone_lr: float = 0.1,
+    strategy_options: Mapping[str, float] | None = None,
     catalog: Catalog | None = None,
 ) -> Plan:
     """The table of a strategy on a backbone: phases, stages, and the rate of each relative to the head.
@@ -37,5 +40,5 @@ def plan(
         fused = len(selections) > 1
         prefix = f"{index}." if fused else ""
         rows += [StageRow(f"{prefix}{stage}", str(index) if fused else "") for stage in stages]
-    chosen = strategy_named(strategy, unfreeze=unfreeze, backbone_lr=backbone_lr)
+    chosen = strategy_named(strategy, unfreeze=unfreeze, backbone_lr=backbone_lr, options=strategy_options)
     return Plan(chosen.name, tuple(rows), chosen.phases(rows), tuple(notes))

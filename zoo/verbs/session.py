@@ -65,7 +65,12 @@ class Session:
         self.rows = tuple(StageRow(stage.name, stage.branch) for stage in stages)
         assert training.strategy is not None
         assert training.backbone_lr is not None
-        strategy = strategy_named(training.strategy, unfreeze=training.unfreeze, backbone_lr=training.backbone_lr)
+        strategy = strategy_named(
+            training.strategy,
+            unfreeze=training.unfreeze,
+            backbone_lr=training.backbone_lr,
+            options=training.strategy_options,
+        )
         self.strategy = strategy
         self.inserted: Inserted | None = None
         self.phases: tuple[Phase, ...] = strategy.phases(self.rows)
@@ -141,6 +146,7 @@ class Session:
     def _model(self) -> tuple[Model, HeadOptions, Any]:
         examples = self.data.splits["train"]
         self.backbone.eval()
+        self.params = sum(p.numel() for p in self.backbone.parameters())
         maps = self._maps()
         processors = task_processors(self.backbone, self.data.task, maps)
         first = replace(examples.select([0]), targets=None)
@@ -193,7 +199,7 @@ class Session:
             strategy=str(self.training.strategy),
             phases=self.phases,
             stages=self.rows,
-            estimate=estimate(self.model, self.phases, one, batch_size=batch, steps=steps),
+            estimate=estimate(self.model, self.phases, one, backbone=self.params, batch_size=batch, steps=steps),
             training=self.training,
             device=str(self.device),
             precision="bf16" if self.bf16 else "fp32",
