@@ -83,6 +83,7 @@ def test_every_adapter_learns_and_folding_keeps_the_features(case: str, tmp_path
     with torch.no_grad():
         before = backbone(batch).pooled
     names = {name for name, _ in backbone.named_parameters()}
+    frozen = {name: value.clone() for name, value in backbone.state_dict().items()}
     found = adapted(backbone)
     with torch.no_grad():
         assert torch.allclose(backbone(batch).pooled, before, atol=1e-6), "an update starts at zero"
@@ -95,6 +96,9 @@ def test_every_adapter_learns_and_folding_keeps_the_features(case: str, tmp_path
         torch.autograd.backward(output.pooled.square().sum() + output.tokens.square().sum())
         optimizer.step()
         optimizer.zero_grad()
+    plain = {name.replace(".base_layer", ""): value for name, value in backbone.state_dict().items()}
+    drifted = [name for name, value in frozen.items() if not torch.equal(plain[name], value)]
+    assert not drifted, "what is frozen stays bit-identical"
     still = sum(torch.equal(old, new) for old, new in zip(started, found.parameters, strict=True))
     assert still == 0, f"{still} of {len(started)} never moved"
     with torch.no_grad():

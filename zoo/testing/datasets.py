@@ -10,12 +10,11 @@ import numpy as np
 import torch
 
 from zoo.catalog.catalog import Catalog
-from zoo.catalog.discovery import default_catalog
 from zoo.catalog.factories import import_factory
 from zoo.catalog.spec import DatasetSpec
 from zoo.data.reading import dataset_of
 from zoo.data.types import Dataset, Problem, ReadOptions, Table
-from zoo.errors import UnknownNameError
+from zoo.testing.offered import offered
 from zoo.testing.report import Broken, Conformance, few, law, laws_of, require
 from zoo.verbs.check import look_at_files
 
@@ -115,9 +114,5 @@ def check_dataset(
     Raises:
         UnknownNameError: no data set or check has that name.
     """
-    if isinstance(dataset, str):
-        datasets = (catalog or default_catalog()).datasets
-        if dataset not in datasets:
-            raise UnknownNameError("dataset", dataset, datasets)
-        dataset = datasets[dataset]
-    return DATASET_LAWS.hold(f"dataset {dataset.name}", DatasetSubject(dataset), only=only)
+    spec: DatasetSpec = offered("dataset", dataset, catalog) if isinstance(dataset, str) else dataset
+    return DATASET_LAWS.hold(f"dataset {spec.name}", DatasetSubject(spec), only=only)

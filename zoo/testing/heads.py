@@ -12,13 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from zoo.catalog.catalog import Catalog
-from zoo.catalog.discovery import default_catalog
 from zoo.catalog.factories import import_factory
 from zoo.catalog.spec import HeadSpec
-from zoo.errors import UnknownNameError
 from zoo.models.features import Features
 from zoo.models.heads import Head, LossHead
 from zoo.models.pyramid import MapShapes
+from zoo.testing.offered import offered
 from zoo.testing.report import Broken, Conformance, Inapplicable, few, law, laws_of, require
 from zoo.testing.subject import CLOSE, distance
 
@@ -297,9 +296,5 @@ def check_head(
     Raises:
         UnknownNameError: no head or check has that name.
     """
-    if isinstance(head, str):
-        heads = (catalog or default_catalog()).heads
-        if head not in heads:
-            raise UnknownNameError("head", head, heads)
-        head = heads[head]
-    return HEAD_LAWS.hold(f"head {head.name}", HeadSubject(head), only=only)
+    spec: HeadSpec = offered("head", head, catalog) if isinstance(head, str) else head
+    return HEAD_LAWS.hold(f"head {spec.name}", HeadSubject(spec), only=only)

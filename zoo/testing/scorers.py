@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.catalog.catalog import Catalog
-from zoo.catalog.discovery import default_catalog
 from zoo.catalog.factories import import_factory
 from zoo.catalog.spec import ScorerSpec
-from zoo.errors import UnknownNameError, ZooError
+from zoo.errors import ZooError
+from zoo.testing.offered import offered
 from zoo.testing.report import Broken, Conformance, law, laws_of, require
 
 Array = NDArray[np.float64]
@@ -183,9 +183,5 @@ def check_scorer(
     Raises:
         UnknownNameError: no scorer or check has that name.
     """
-    if isinstance(scorer, str):
-        scorers = (catalog or default_catalog()).scorers
-        if scorer not in scorers:
-            raise UnknownNameError("scorer", scorer, scorers)
-        scorer = scorers[scorer]
-    return SCORER_LAWS.hold(f"scorer {scorer.name}", ScorerSubject(scorer), only=only)
+    spec: ScorerSpec = offered("scorer", scorer, catalog) if isinstance(scorer, str) else scorer
+    return SCORER_LAWS.hold(f"scorer {spec.name}", ScorerSubject(spec), only=only)

@@ -14,16 +14,15 @@ import torch
 from torch import Tensor, nn
 
 from zoo.catalog.catalog import Catalog
-from zoo.catalog.discovery import default_catalog
 from zoo.catalog.factories import import_factory
 from zoo.catalog.spec import BackboneSpec, ImagePreprocess, Modality, StrategySpec
 from zoo.data.batches import Loader
 from zoo.data.transforms import ImageProcessor
 from zoo.data.types import Examples, Task
-from zoo.errors import UnknownNameError
 from zoo.models.backbone import Backbone, Inputs, Stage
 from zoo.models.features import Features
 from zoo.models.heads import LinearHead
+from zoo.testing.offered import offered
 from zoo.testing.report import Broken, Conformance, Inapplicable, few, law, laws_of, require
 from zoo.testing.samples import samples
 from zoo.transfer.loop import Job, Model, fit
@@ -342,12 +341,8 @@ def check_strategy(
     Raises:
         UnknownNameError: no strategy or check has that name.
     """
-    if isinstance(strategy, str):
-        strategies = (catalog or default_catalog()).strategies
-        if strategy not in strategies:
-            raise UnknownNameError("strategy", strategy, strategies, help=f"there are {', '.join(strategies)}")
-        strategy = strategies[strategy]
-    subject = subject_of(strategy, engine)
+    given = offered("strategy", strategy, catalog) if isinstance(strategy, str) else strategy
+    subject = subject_of(given, engine)
     return STRATEGY_LAWS.hold(f"strategy {subject.name}", subject, only=only)
 
 

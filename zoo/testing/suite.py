@@ -9,13 +9,13 @@ from typing import Any, TypeVar
 import pytest
 
 from zoo.catalog.catalog import Catalog
-from zoo.catalog.discovery import default_catalog
 from zoo.catalog.spec import BackboneSpec
 from zoo.errors import UnknownNameError
 from zoo.models.backbone import Backbone
 from zoo.testing.backbones import BACKBONE_LAWS
 from zoo.testing.datasets import DATASET_LAWS, DatasetSubject
 from zoo.testing.heads import HEAD_LAWS, HeadSubject
+from zoo.testing.offered import offered
 from zoo.testing.pytest_plugin import PROPERTY
 from zoo.testing.report import Law, Laws
 from zoo.testing.scorers import SCORER_LAWS, ScorerSubject
@@ -52,14 +52,14 @@ def backbone_tests(
 
 def head_tests(head: str, *, catalog: Catalog | None = None, leave_out: Collection[str] = ()) -> Callable[..., None]:
     """A test of every law of a head: `test_cosine = head_tests("cosine")`."""
-    return _tests(HEAD_LAWS, f"head {head}", lambda: HeadSubject(_named("heads", head, catalog)), leave_out)
+    return _tests(HEAD_LAWS, f"head {head}", lambda: HeadSubject(offered("head", head, catalog)), leave_out)
 
 
 def strategy_tests(
     strategy: str, *, catalog: Catalog | None = None, leave_out: Collection[str] = ()
 ) -> Callable[..., None]:
     """A test of every law of a strategy: `test_mine = strategy_tests("top-then-all")`."""
-    make = lambda: subject_of(_named("strategies", strategy, catalog))  # noqa: E731
+    make = lambda: subject_of(offered("strategy", strategy, catalog))  # noqa: E731
     return _tests(STRATEGY_LAWS, f"strategy {strategy}", make, leave_out)
 
 
@@ -67,14 +67,14 @@ def scorer_tests(
     scorer: str, *, catalog: Catalog | None = None, leave_out: Collection[str] = ()
 ) -> Callable[..., None]:
     """A test of every law of a scorer: `test_mine = scorer_tests("nearest-centroid")`."""
-    return _tests(SCORER_LAWS, f"scorer {scorer}", lambda: ScorerSubject(_named("scorers", scorer, catalog)), leave_out)
+    return _tests(SCORER_LAWS, f"scorer {scorer}", lambda: ScorerSubject(offered("scorer", scorer, catalog)), leave_out)
 
 
 def dataset_tests(
     dataset: str, *, catalog: Catalog | None = None, leave_out: Collection[str] = ()
 ) -> Callable[..., None]:
     """A test of every law of a data set: `test_words = dataset_tests("mine:words")`."""
-    make = lambda: DatasetSubject(_named("datasets", dataset, catalog))  # noqa: E731
+    make = lambda: DatasetSubject(offered("dataset", dataset, catalog))  # noqa: E731
     return _tests(DATASET_LAWS, f"dataset {dataset}", make, leave_out)
 
 
@@ -95,13 +95,6 @@ def _tests(laws: Laws[S], name: str, make: Callable[[], S], leave_out: Collectio
             pytest.fail(f"{name}\n{result}", pytrace=False)
 
     return test
-
-
-def _named(kind: str, name: str, catalog: Catalog | None) -> Any:
-    known = getattr(catalog or default_catalog(), kind)
-    if name not in known:
-        raise UnknownNameError({"strategies": "strategy"}.get(kind, kind.removesuffix("s")), name, known)
-    return known[name]
 
 
 def _said(backbone: Any) -> str:

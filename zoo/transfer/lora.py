@@ -50,11 +50,13 @@ def insert(backbone: Backbone, inputs: Inputs, *, rank: int) -> Adapters:
 
     Reference: Hu et al. 2021, "LoRA", https://arxiv.org/abs/2106.09685
     """
+    failure: Exception | None = None
     for layers in _choices(backbone):
         try:
             _inject(backbone, layers, rank)
             _remove_dead(backbone, inputs)
-        except (AttributeError, RuntimeError, TypeError, ValueError):
+        except (AttributeError, RuntimeError, TypeError, ValueError) as error:
+            failure = error
             # Some networks look into a layer instead of calling it; peft refuses some forms of attention.
             for parent, name, layer in list(_wrapped(backbone)):
                 _take_out(parent, name, layer, merge=False)
@@ -65,7 +67,7 @@ def insert(backbone: Backbone, inputs: Inputs, *, rank: int) -> Adapters:
     raise UsageError(
         f"{backbone.name or type(backbone).__name__} has no layer that LoRA can adapt",
         help="use --strategy full or partial",
-    )
+    ) from failure
 
 
 def _choices(backbone: nn.Module) -> Iterator[list[str]]:
@@ -98,6 +100,31 @@ def _inject(backbone: nn.Module, layers: Sequence[str], rank: int) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it says that it set fan_in_fan_out, as it should
         inject_adapter_in_model(config, backbone)
+    for module in backbone.modules():
+        if _holds_attention(module):
+            module.register_forward_pre_hook(_keep)
+            module.register_forward_hook(_put_back)
+
+
+def _keep(layer: Any, _: Any) -> None:
+    """peft adds the update to the weights of torch's attention and takes it off again, which rounds: the frozen weights
+    would drift with every step, and a resumed run would not have drifted alike."""
+    attention = layer.get_base_layer()
+    out = attention.out_proj.get_base_layer()
+    layer.kept = ((attention, "in_proj_weight", attention.in_proj_weight), (out, "weight", out.weight))
+
+
+def _put_back(layer: Any, _: Any, output: Any) -> None:
+    """The very parameters that were there before the forward pass."""
+    for owner, name, weight in layer.kept:
+        delattr(owner, name)
+        owner.register_parameter(name, weight)
+    del layer.kept
+
+
+def _holds_attention(module: nn.Module) -> bool:
+    """Whether this is peft's layer around torch's attention."""
+    return hasattr(module, "unload_and_optionally_merge_module")
 
 
 def _remove_dead(backbone: Backbone, inputs: Inputs) -> None:
@@ -118,7 +145,7 @@ def _take_out(parent: nn.Module, name: str, layer: Any, *, merge: bool) -> None:
     """The layer itself where its adapter stood; torch's attention has a way of its own, for all inside of it."""
     if getattr(parent, name) is not layer:
         return
-    if hasattr(layer, "unload_and_optionally_merge_module"):
+    if _holds_attention(layer):
         plain = layer.unload_and_optionally_merge_module(merge=merge, safe_merge=False, adapter_names=None)
         setattr(parent, name, plain)
         return

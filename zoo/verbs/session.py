@@ -96,8 +96,10 @@ class Session:
             train, judge = self._split_for_training()
             if solves:
                 self._solve(folder, train)
-            trained = self._fit_with_back_off(folder, train, judge, stop, resume=resume)
-            self._fold()
+            try:
+                trained = self._fit_with_back_off(folder, train, judge, stop, resume=resume)
+            finally:
+                self._fold()  # a caller's backbone is the plain architecture again, however this ends
         else:
             trained = self._solve(folder, self.data.splits["train"])
         save_trained(folder.path / "model", trained)
