@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from zoo.data.types import Task
 from zoo.errors import DataError
-from zoo.transfer.metrics import greater_is_better, measure_one, primary
+from zoo.transfer.metrics import EPSILON, greater_is_better, measure_one, primary
+from zoo.transfer.weighting import Weights, row_weights
 
 Array = NDArray[Any]
 
@@ -61,6 +62,7 @@ def solve(
     *,
     seed: int = 0,
     grid: Sequence[float] = C_GRID,
+    class_weights: Weights | None = None,
 ) -> ProbeSolution:
     """The best linear head on frozen features.
 
@@ -74,6 +76,7 @@ def solve(
         task: what is predicted.
         seed: of the folds.
         grid: inverse strengths of the penalty to try.
+        class_weights: (K,) how much the rows of each class count, in the fit and in the choice of the penalty.
 
     Raises:
         DataError: features that are not finite.
@@ -91,9 +94,10 @@ def solve(
     with threadpool_limits(threads), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # scikit-learn's ConvergenceWarning: the path goes on from where it stopped
         ordered = sorted(float(c) for c in grid)
-        scores = _scores(x, targets, task, seed, ordered) if len(ordered) > 1 else ((ordered[0], 0.0),)
+        counts = row_weights(task, targets, class_weights)
+        scores = _scores(x, targets, task, seed, ordered, counts) if len(ordered) > 1 else ((ordered[0], 0.0),)
         best = _best(scores)
-        *_, (weight, bias) = _path(x, targets, task, [c for c in ordered if c <= best])
+        *_, (weight, bias) = _path(x, targets, task, [c for c in ordered if c <= best], counts)
     scaled = weight / std
     return ProbeSolution(
         weight=scaled.astype(np.float32),
@@ -110,7 +114,7 @@ def predict(solution: ProbeSolution, task: Task, features: NDArray[np.float32]) 
 
 
 def _scores(
-    x: Array, targets: Array, task: Task, seed: int, ordered: Sequence[float]
+    x: Array, targets: Array, task: Task, seed: int, ordered: Sequence[float], rows: Array | None = None
 ) -> tuple[tuple[float, float], ...]:
     """Each strength that was tried with its mean score on held-out rows, strongest penalty first."""
     metric = primary(task) if task.kind == "regression" else "log_loss"
@@ -118,20 +122,41 @@ def _scores(
     if not folds:
         middle = min(ordered, key=lambda c: abs(np.log(c)))  # nothing to choose by
         return tuple((c, float(c == middle)) for c in ordered)
-    paths = [_path(x[kept], targets[kept], task, ordered) for kept, _ in folds]
+    paths = [_path(x[kept], targets[kept], task, ordered, None if rows is None else rows[kept]) for kept, _ in folds]
     count = sum(len(held) for _, held in folds)
     scores: list[tuple[float, float]] = []
     for c in ordered:
         total = 0.0
         for path, (_, held) in zip(paths, folds, strict=True):
             weight, bias = next(path)
-            value = measure_one(task, metric, _decide(task, x[held] @ weight.T + bias), targets[held])
+            found = _decide(task, x[held] @ weight.T + bias)
+            if rows is None:
+                value = measure_one(task, metric, found, targets[held])
+            else:
+                value = weighted_log_loss(task, found, targets[held], rows[held])
             signed = (value if greater_is_better(metric) else -value) if value is not None else -np.inf
             total += signed * len(held)
         scores.append((c, float(total / count)))
         if [tried for tried, _ in scores].index(_best(scores)) < len(scores) - PATIENCE:
             break
     return tuple(scores)
+
+
+def weighted_log_loss(task: Task, probabilities: Array, targets: Array, rows: Array) -> float:
+    """The log-loss of rows that count differently.
+
+    Args:
+        task: of classes or labels.
+        probabilities: (N, K), two columns for binary.
+        targets: as in `Examples`.
+        rows: (N,) how much each counts; (N, K) for labels.
+    """
+    sure = np.clip(probabilities.astype(np.float64), EPSILON, 1 - EPSILON)
+    if task.kind == "multilabel":
+        cost = -np.where(targets > 0.5, np.log(sure), np.log(1 - sure))
+    else:
+        cost = -np.log(sure[np.arange(len(targets)), targets])
+    return float((cost * rows).sum() / rows.sum())
 
 
 def _best(scores: Sequence[tuple[float, float]]) -> float:
@@ -160,14 +185,18 @@ def _folds(targets: Array, task: Task, seed: int) -> list[tuple[Array, Array]]:
     return folds if count <= SMALL else folds[:1]
 
 
-def _path(x: Array, targets: Array, task: Task, grid: Sequence[float]) -> Iterator[tuple[Array, Array]]:
+def _path(
+    x: Array, targets: Array, task: Task, grid: Sequence[float], rows: Array | None = None
+) -> Iterator[tuple[Array, Array]]:
     """The solution for each strength when it is asked for, strongest penalty first; each starts from the one before."""
     if task.kind == "regression":
         return _ridge(x, targets, grid)
-    return (_many_labels if task.kind == "multilabel" else _classes)(x, targets, task, grid)
+    return (_many_labels if task.kind == "multilabel" else _classes)(x, targets, task, grid, rows)
 
 
-def _classes(x: Array, targets: Array, task: Task, grid: Sequence[float]) -> Iterator[tuple[Array, Array]]:
+def _classes(
+    x: Array, targets: Array, task: Task, grid: Sequence[float], rows: Array | None
+) -> Iterator[tuple[Array, Array]]:
     from sklearn.linear_model import LogisticRegression
 
     model = LogisticRegression(warm_start=True, max_iter=ITERATIONS, tol=TOLERANCE)
@@ -175,7 +204,7 @@ def _classes(x: Array, targets: Array, task: Task, grid: Sequence[float]) -> Ite
     outputs = 1 if task.kind == "binary" else len(task.classes)
     for c in grid:
         model.C = c
-        model.fit(x, targets)
+        model.fit(x, targets, sample_weight=rows)
         weight, bias = np.zeros((outputs, x.shape[1])), np.full(outputs, -20.0)
         if outputs == 1:
             weight, bias = model.coef_.copy(), model.intercept_.copy()
@@ -189,13 +218,16 @@ def _classes(x: Array, targets: Array, task: Task, grid: Sequence[float]) -> Ite
         yield weight, bias
 
 
-def _many_labels(x: Array, targets: Array, task: Task, grid: Sequence[float]) -> Iterator[tuple[Array, Array]]:
+def _many_labels(
+    x: Array, targets: Array, task: Task, grid: Sequence[float], rows: Array | None
+) -> Iterator[tuple[Array, Array]]:
     """Logistic regression of every label at once: L-BFGS over all (K, D + 1) weights, warm-started."""
     from scipy.optimize import minimize
 
     labels, dim = len(task.classes), x.shape[1]
     y = targets.astype(np.float64)
     x = x.astype(np.float64)
+    counts = np.ones_like(y) if rows is None else rows
     # Each label starts at the log-odds of its share.
     share = np.clip(y.mean(0), 1e-4, 1 - 1e-4)
     start = np.hstack([np.zeros((labels, dim)), np.log(share / (1 - share))[:, None]]).ravel()
@@ -205,8 +237,8 @@ def _many_labels(x: Array, targets: Array, task: Task, grid: Sequence[float]) ->
             layer = flat.reshape(labels, dim + 1)
             weight = layer[:, :dim]
             z = x @ weight.T + layer[:, dim]
-            error = 1 / (1 + np.exp(-z)) - y
-            value = c * (np.logaddexp(0, z) - y * z).sum() + 0.5 * (weight**2).sum()
+            error = counts * (1 / (1 + np.exp(-z)) - y)
+            value = c * (counts * (np.logaddexp(0, z) - y * z)).sum() + 0.5 * (weight**2).sum()
             slope = np.hstack([c * error.T @ x + weight, c * error.sum(0)[:, None]])
             return float(value) / len(x), slope.ravel() / len(x)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -16,13 +16,14 @@ from zoo.data.masks import VOID
 from zoo.data.tags import IGNORED
 from zoo.data.types import DENSE, Task
 from zoo.errors import UsageError
-
-Loss = Callable[[Tensor, Tensor], Tensor]
+from zoo.transfer import losses
+from zoo.transfer.losses import Loss
+from zoo.transfer.weighting import Weights
 
 LOSSES: Mapping[str, tuple[str, ...]] = {
-    "binary": ("bce",),
-    "multiclass": ("cross-entropy",),
-    "multilabel": ("bce",),
+    "binary": ("bce", "focal"),
+    "multiclass": ("cross-entropy", "focal"),
+    "multilabel": ("bce", "focal"),
     "regression": ("mse", "huber"),
     "segmentation": ("cross-entropy",),
     "tokens": ("cross-entropy",),
@@ -31,16 +32,20 @@ LOSSES: Mapping[str, tuple[str, ...]] = {
 """The losses that fit each task; the first is the default."""
 
 
-def loss_for(task: Task, name: str | None = None, label_smoothing: float = 0.0) -> Loss:
+def loss_for(
+    task: Task, name: str | None = None, label_smoothing: float = 0.0, class_weights: Weights | None = None
+) -> Loss:
     """Outputs (B, K) and targets to a scalar.
 
     Args:
-        task: binary takes one logit and targets (B,) of 0 and 1; multiclass (B, K) and indices (B,);
-            multilabel (B, K) and multi-hot (B, K); regression (B, K) numbers of both; segmentation (B, K, H, W)
-            and (B, H, W) class numbers; tokens (B, T, K) and (B, T) indices; the heads of detection have their own.
-        name: bce, cross-entropy, mse or huber; the task's own if None.
+        task: binary takes one logit and targets (B,) of 0 and 1; multiclass (B, K) and indices (B,), or probabilities
+            (B, K); multilabel (B, K) and multi-hot (B, K); regression (B, K) numbers of both; segmentation
+            (B, K, H, W) and (B, H, W) class numbers; tokens (B, T, K) and (B, T) indices; the heads of detection have
+            their own.
+        name: bce, cross-entropy, focal, mse or huber; the task's own if None.
         label_smoothing: share of the target spread over the other classes (Szegedy et al. 2015,
             https://arxiv.org/abs/1512.00567, section 7).
+        class_weights: (K,) of `zoo.transfer.weighting`.
 
     Raises:
         UsageError: a loss that does not fit the task.
@@ -53,13 +58,16 @@ def loss_for(task: Task, name: str | None = None, label_smoothing: float = 0.0) 
         raise UsageError(f"--label-smoothing is for classes, and this is {task.kind}", help="leave it out")
     if name == "detector":
         return _of_the_head
+    if name == "focal":
+        chosen = losses.focal if task.kind == "multiclass" else losses.binary_focal
+        return chosen(label_smoothing, class_weights)
     if name == "bce":
-        return lambda outputs, targets: _bce(outputs, targets, label_smoothing)
+        return losses.binary_cross_entropy(label_smoothing, class_weights)
     if task.kind in DENSE:
         ignored = VOID if task.kind == "segmentation" else IGNORED
-        return lambda outputs, targets: _dense(outputs, targets, ignored, label_smoothing)
+        return losses.dense_cross_entropy(ignored, label_smoothing, class_weights)
     if name == "cross-entropy":
-        return lambda outputs, targets: F.cross_entropy(outputs, targets, label_smoothing=label_smoothing)
+        return losses.cross_entropy(label_smoothing, class_weights)
     return F.mse_loss if name == "mse" else F.huber_loss
 
 
@@ -106,20 +114,5 @@ class TargetScale:
         return cls(tuple(value["mean"]), tuple(value["std"]))
 
 
-def _dense(outputs: Tensor, targets: Tensor, ignored: int, label_smoothing: float) -> Tensor:
-    """Mean over the pixels or tokens that are labelled; 0 where a batch has none."""
-    logits = outputs if outputs.ndim == 4 else outputs.transpose(1, 2)  # (B, T, K) -> (B, K, T)
-    wanted = targets.long()
-    total = F.cross_entropy(logits, wanted, ignore_index=ignored, reduction="sum", label_smoothing=label_smoothing)
-    return total / (wanted != ignored).sum().clamp(min=1)
-
-
 def _of_the_head(outputs: Tensor, targets: Tensor) -> Tensor:
     raise AssertionError("the head of a detector has a loss of its own")
-
-
-def _bce(outputs: Tensor, targets: Tensor, label_smoothing: float) -> Tensor:
-    wanted = targets.to(outputs.dtype)
-    if wanted.ndim == 1:
-        wanted = wanted.unsqueeze(1)
-    return F.binary_cross_entropy_with_logits(outputs, wanted * (1 - label_smoothing) + 0.5 * label_smoothing)
