@@ -75,7 +75,7 @@ def find_columns(table: Table, options: ReadOptions) -> Columns:
             f"column '{min(both)}' is input and label at once", help="the answer must not be among the inputs"
         )
     names = f"{label[0]}_name" if len(label) == 1 and f"{label[0]}_name" in known else None
-    split = _find_split(table.columns, {image, *text, audio, *label}) if table.split is None else None
+    split = find_split(table.columns, {image, *text, audio, *label}) if table.split is None else None
     return Columns(image, text, label, names, split, audio)
 
 
@@ -244,7 +244,7 @@ def _is_lists(values: Sequence[Any]) -> bool:
     return bool(values) and all(isinstance(each, list) for each in values[:20])
 
 
-def _find_split(columns: Mapping[str, Sequence[Any]], taken: set[str | None]) -> str | None:
+def find_split(columns: Mapping[str, Sequence[Any]], taken: Set[str | None]) -> str | None:
     """A column named for it in which every cell is the name of a split, "train" among them."""
     for name, values in columns.items():
         if name not in taken and name.lower() in _SPLITS:

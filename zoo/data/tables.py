@@ -114,7 +114,12 @@ def read_rows(path: Path, options: ReadOptions) -> Rows:
     return rows
 
 
-def _text(path: Path, encoding: str) -> str:
+def read_text(path: Path, encoding: str) -> str:
+    """All of a text file, without a byte order mark.
+
+    Raises:
+        DataError: names the byte and line that are not in this encoding.
+    """
     raw = path.read_bytes()
     try:
         text = raw.decode("utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding)
@@ -138,7 +143,7 @@ def _encoding_hint(raw: bytes) -> str:
 
 
 def _read_csv(path: Path, options: ReadOptions) -> Rows:
-    text = _text(path, options.encoding)
+    text = read_text(path, options.encoding)
     delimiter = options.delimiter or ("\t" if path.suffix.lower() == ".tsv" else _sniff(text))
     if len(delimiter) != 1 or delimiter in '"\r\n':
         raise UsageError(f"the delimiter {delimiter!r} is not one character", help="use , ; | or a tab")
@@ -192,7 +197,7 @@ def _read_jsonl(path: Path, options: ReadOptions) -> Rows:
     columns: dict[str, list[Any]] = {}
     lines: list[int] = []
     # Not splitlines(): a JSON string may hold U+2028 and other marks that Python takes for the end of a line.
-    for number, line in enumerate(re.split("\r\n|\n|\r", _text(path, options.encoding)), 1):
+    for number, line in enumerate(re.split("\r\n|\n|\r", read_text(path, options.encoding)), 1):
         if not line.strip():
             continue
         row = _json_object(line, f"{path}, line {number}")
@@ -206,7 +211,7 @@ def _read_jsonl(path: Path, options: ReadOptions) -> Rows:
 
 
 def _read_conll(path: Path, options: ReadOptions) -> Rows:
-    return Rows(*parse_conll(_text(path, options.encoding), str(path)))
+    return Rows(*parse_conll(read_text(path, options.encoding), str(path)))
 
 
 def _json_object(line: str, where: str) -> dict[str, Any]:
