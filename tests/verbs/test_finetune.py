@@ -268,14 +268,15 @@ def test_a_batch_too_large_for_memory_is_halved_and_the_run_begins_anew(
     from zoo.transfer import loop
 
     options = {"strategy": "full", "epochs": 1, "limit": 300}
-    halved = finetune("starter/glyph-cnn", "sklearn:digits", name="halved", batch_size=8, **options)
+    of_two = Training(batch_size=8, accumulate=2)
+    halved = finetune("starter/glyph-cnn", "sklearn:digits", name="halved", training=of_two, **options)
     step, calls = loop._Run._step, []
 
-    def fails_late(self: Any, batch: Any) -> Any:
-        calls.append(len(batch.rows))
+    def fails_late(self: Any, batches: Any) -> Any:
+        calls.append([len(batch.rows) for batch in batches])
         if len(calls) == 4:
             raise torch.OutOfMemoryError("no memory left")
-        return step(self, batch)
+        return step(self, batches)
 
     monkeypatch.setattr(loop._Run, "_step", fails_late)
     notes: list[str] = []
@@ -286,9 +287,9 @@ def test_a_batch_too_large_for_memory_is_halved_and_the_run_begins_anew(
         watch=lambda event: notes.append(str(event.note)),
         **options,
     )
-    assert calls[0] == 16
-    assert "out of memory with 16 rows a step; beginning anew with 8" in notes
+    assert (calls[0], calls[4]) == ([16], [8, 8])
+    assert "out of memory with 16 rows at once; beginning anew with 8, two batches to a step" in notes
     assert all(torch.equal(value, states(run)[name]) for name, value in states(halved).items())
     calls.clear()
-    with pytest.raises(UsageError, match=r"(?s)out of memory on cpu with 16 rows a step.*--batch-size 8"):
+    with pytest.raises(UsageError, match=r"(?s)out of memory on cpu with 16 rows a step.*--batch-size 8 --accumulate 2"):
         finetune("starter/glyph-cnn", "sklearn:digits", batch_size=16, **options)

@@ -36,6 +36,7 @@ def register(app: typer.Typer) -> None:
 def finetune(
     backbone: Annotated[str | None, typer.Argument(help="Such as torchvision/resnet18, a folder, or a+b.")] = None,
     data: Annotated[str | None, typer.Argument(help="A folder, a table, or a name such as sklearn:digits.")] = None,
+    unlabelled: Annotated[str | None, _data("Rows of the target without labels, such as DATA:test.")] = None,
     weights: Annotated[str | None, typer.Option(help="A tag, random, or the path of a file.")] = None,
     strategy: Annotated[str | None, typer.Option(help="full, lora, ...; see `zoo list strategies`.")] = None,
     unfreeze: Annotated[int | None, _fine("Stages that partial trains, from the top.")] = None,
@@ -45,6 +46,8 @@ def finetune(
     loss: Annotated[str | None, _fine("bce, cross-entropy, mse or huber.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training rows.")] = None,
     batch_size: Annotated[str | None, typer.Option(help="Rows a step, or auto.")] = None,
+    accumulate: Annotated[int | None, _fine("Batches that make one step together.")] = None,
+    ema: Annotated[float | None, _fine("Decay of a moving average of the weights, as in 0.99.")] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate of the head.")] = None,
     backbone_lr: Annotated[float | None, _fine("Rate of the backbone relative to the head.")] = None,
     optimizer: Annotated[str | None, _fine("sgd, adam or adamw.")] = None,
@@ -95,7 +98,8 @@ def finetune(
     train = _given(
         strategy=strategy, unfreeze=unfreeze, strategy_options=options_of(strategy_options),
         head=head, pooling=pooling, loss=loss, epochs=epochs,
-        batch_size=None if batch_size == "auto" else batch_size, lr=lr, backbone_lr=backbone_lr, optimizer=optimizer,
+        batch_size=None if batch_size == "auto" else batch_size, accumulate=accumulate, ema=ema,
+        lr=lr, backbone_lr=backbone_lr, optimizer=optimizer,
         schedule=schedule, warmup=warmup, step_size=step_size, milestones=_numbers(milestones), dropout=dropout,
         weight_decay=weight_decay, label_smoothing=label_smoothing, image_size=image_size,
         augment=augment, early_stop=early_stop, seed=seed,
@@ -107,7 +111,9 @@ def finetune(
         encoding=encoding, skip_bad=skip_bad or None, drop_empty=drop_empty or None, allow_leak=allow_leak or None,
         seed=seed,
     )  # fmt: skip
-    top = _given(backbone=backbone, data=data, weights=weights, offline=offline or None, baseline=baseline)
+    top = _given(
+        backbone=backbone, data=data, unlabelled=unlabelled, weights=weights, offline=offline or None, baseline=baseline
+    )
     output = _given(dir=out, name=name, overwrite=overwrite or None)
     if resume is not None:
         return _resume(resume, out, [*train, *read, *top], json)
@@ -136,6 +142,7 @@ def _start(path: Path | None, given: dict[str, Any], *, dry_run: bool, json: boo
                 training=config.train,
                 read=config.read,
                 out=config.out,
+                unlabelled=config.unlabelled,
                 weights=config.weights,
                 offline=config.offline,
                 baseline=config.baseline,

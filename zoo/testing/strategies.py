@@ -25,7 +25,8 @@ from zoo.models.heads import LinearHead
 from zoo.testing.offered import offered
 from zoo.testing.report import Broken, Conformance, Inapplicable, few, law, laws_of, require
 from zoo.testing.samples import samples
-from zoo.transfer.loop import Job, Model, fit
+from zoo.transfer.loop import Job, fit
+from zoo.transfer.model import Model
 from zoo.transfer.optim import Scheduler, make_optimizer, set_rates
 from zoo.transfer.options import Schedule, Training
 from zoo.transfer.strategies import ADAPTERS, HEAD, Adapting, Phase, StageRow, Strategy

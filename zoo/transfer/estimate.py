@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.models.backbone import Inputs
-from zoo.transfer.loop import Model
+from zoo.transfer.model import Model
 from zoo.transfer.strategies import Phase, StageRow
 
 

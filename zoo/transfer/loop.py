@@ -4,61 +4,29 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from zoo.data.batches import Batch, Loader
 from zoo.errors import DivergedError
-from zoo.models.backbone import Backbone, Inputs
-from zoo.models.heads import Head, LossHead
-from zoo.models.pyramid import Pyramid
+from zoo.models.backbone import Inputs
+from zoo.models.heads import LossHead
 from zoo.records.checkpoints import Checkpoint, publish
+from zoo.transfer.averaging import Average
 from zoo.transfer.devices import takes_channels_last
+from zoo.transfer.model import Model, changeable, copied, put_back
 from zoo.transfer.optim import Scheduler, make_optimizer, set_rates
 from zoo.transfer.options import Training
 from zoo.transfer.strategies import ADAPTERS, Phase, StageRow
+from zoo.transfer.terms import Seen, Term
 
 Metrics = Mapping[str, float | None]
-
-
-class Model(nn.Module):
-    """A backbone with its head: a batch to outputs (B, K).
-
-    Args:
-        backbone: what makes the features.
-        head: what makes the outputs.
-        pyramid: of the backbone, for a head that takes one.
-    """
-
-    pyramid: Pyramid | None
-
-    def __init__(self, backbone: Backbone, head: Head, pyramid: Pyramid | None = None) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.head = head
-        self.set_pyramid(pyramid)
-        self.adapters: tuple[nn.Parameter, ...] = ()
-        """What the strategy inserted into the backbone; trained at the rate of "adapters"."""
-
-    def set_pyramid(self, pyramid: Pyramid | None) -> None:
-        """Held aside, so that no tensor of the backbone has two names."""
-        object.__setattr__(self, "pyramid", pyramid)
-
-    def forward(self, inputs: Inputs, targets: Tensor | None = None) -> Tensor:
-        """(B, K) outputs of the head; (B, K, H, W) of pixels, (B, T, K) of tokens, (B, M, 6) of objects.
-
-        With targets it is the loss of a head that has its own.
-        """
-        features = self.backbone(inputs) if self.pyramid is None else self.pyramid.features(inputs)
-        if targets is None:
-            return self.head(features)  # type: ignore[no-any-return]
-        assert isinstance(self.head, LossHead)
-        return self.head.loss(features, targets)
 
 
 @dataclass(frozen=True)
@@ -113,6 +81,10 @@ class Job:
     """The metric that early stopping watches."""
     greater_is_better: bool = True
     stop: Callable[[], bool] = lambda: False
+    terms: Sequence[Term] = ()
+    """Added to the loss of the task."""
+    task_weight: float = 1.0
+    """Of the loss of the task beside them."""
 
 
 def fit(job: Job, resume: Checkpoint | None = None) -> Iterator[Record]:
@@ -144,6 +116,7 @@ class _Run:
         self.images = "image" in job.model.backbone.modalities and takes_channels_last(job.model, job.device)
         if self.images:
             self.model = self.model.to(memory_format=torch.channels_last)
+        self.terms = torch.nn.ModuleList(job.terms).to(job.device)
         self.at = Progress()
         self.best: dict[str, Tensor] | None = None
         self.started = time.monotonic()
@@ -152,7 +125,10 @@ class _Run:
             self.at = Progress(**resume.state["progress"])
         self.epochs = epochs_of(job.phases, job.training)
         self.names = changeable(job.model, job.phases)
-        self.per_epoch = len(job.loader)
+        decay = job.training.ema
+        self.average = None if decay is None else Average(self.model, self.names, decay)
+        self.batches = len(job.loader)
+        self.per_epoch = steps_per_epoch(self.batches, job.training)
         self.steps = sum(self.epochs) * self.per_epoch
 
     def records(self) -> Iterator[Record]:
@@ -165,6 +141,8 @@ class _Run:
                 return
         if self.best is not None:
             put_back(self.model, self.best)
+        elif self.average is not None:
+            put_back(self.model, self.average.state)
 
     def _phase(self, phase: Phase, epochs: int) -> Iterator[Record]:
         job, backbone = self.job, self.job.model.backbone
@@ -172,7 +150,9 @@ class _Run:
         backbone.freeze_except(phase.trained([StageRow(s.name, s.branch) for s in stages]))
         for parameter in job.model.adapters:
             parameter.requires_grad_(phase.lr.get(ADAPTERS, 0.0) > 0)
-        self.optimizer = make_optimizer(phase, stages, job.model.head, job.training, job.model.adapters)
+        self.optimizer = make_optimizer(
+            phase, stages, job.model.head, job.training, job.model.adapters, tuple(self.terms.parameters())
+        )
         self.schedule = Scheduler(job.training, max(epochs * self.per_epoch, 1), self.per_epoch)
         if self.resume is not None:
             self._restore(self.resume)
@@ -181,12 +161,11 @@ class _Run:
         while self.at.epoch < epochs:
             number = done_before + self.at.epoch
             yield from self._epoch(phase, number)
-            if job.stop() and self.at.batch < self.per_epoch:
+            if job.stop() and self.at.batch < self.batches:
                 self._save()
                 yield self._record("stop", phase, number)
                 return
-            metrics = job.evaluate() if job.evaluate is not None else {}
-            finished = self._judge(metrics, number)
+            metrics, finished = self._look(number)
             self.at.epoch, self.at.batch = self.at.epoch + 1, 0
             if finished:
                 self.at.epoch = epochs
@@ -199,11 +178,12 @@ class _Run:
     def _epoch(self, phase: Phase, number: int) -> Iterator[Record]:
         job = self.job
         self.model.train()
+        self.terms.train()
         total, count = torch.zeros((), device=job.device), 0
-        for batch in job.loader.epoch(number, start=self.at.batch):
-            loss, rate = self._step(batch)
+        for batches in grouped(job.loader.epoch(number, start=self.at.batch), job.training.accumulate):
+            loss, rate = self._step(batches)
             total, count = total + loss, count + 1
-            self.at.batch += 1
+            self.at.batch += len(batches)
             self.at.step += 1
             # On a GPU reading the loss waits for the device, so it is looked at now and then.
             if job.device.type == "cpu" or self.at.step % 10 == 0:
@@ -217,13 +197,17 @@ class _Run:
         self._check(total, 0.0)
         self.mean_loss = float(total) / max(count, 1)
 
-    def _step(self, batch: Batch) -> tuple[Tensor, float]:
+    def _step(self, batches: Sequence[Batch]) -> tuple[Tensor, float]:
+        """One step of the optimiser, on all rows of these batches together."""
         job = self.job
         torch.manual_seed((job.training.seed * 1_000_003 + self.at.step) % 2**63)
-        batch = batch.to(job.device)
         rate = set_rates(self.optimizer, self.schedule(self._step_of_phase()))
-        loss = self._loss(batch)
-        self.accelerator.backward(loss)
+        rows = sum(len(batch.rows) for batch in batches)
+        total = torch.zeros((), device=job.device)
+        for batch in batches:
+            loss = self._loss(batch.to(job.device)) * (len(batch.rows) / rows)
+            self.accelerator.backward(loss)
+            total = total + loss.detach()
         if job.training.clip_norm:
             trained = [p for group in self.optimizer.param_groups for p in group["params"]]
             norm = torch.nn.utils.clip_grad_norm_(trained, job.training.clip_norm)
@@ -231,14 +215,24 @@ class _Run:
                 self._check(norm, rate, what="gradient norm")
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return loss.detach(), rate
+        if self.average is not None:
+            self.average.update(self.at.step)
+        return total, rate
 
     def _loss(self, batch: Batch) -> Tensor:
         assert batch.targets is not None
         own = batch.targets if isinstance(self.job.model.head, LossHead) else None
+        if not self.job.terms:
+            with self.accelerator.autocast():
+                outputs = self.model(self._inputs(batch), own)
+            return outputs if own is not None else self.job.loss(outputs.float(), batch.targets)
         with self.accelerator.autocast():
-            outputs = self.model(self._inputs(batch), own)
-        return outputs if own is not None else self.job.loss(outputs.float(), batch.targets)
+            features = self.model.features(self._inputs(batch))
+            outputs = self.model.head(features).float()
+            seen = Seen(self.job.model, batch, features, outputs, self.at.step)
+            added = [term(seen).float() for term in self.terms]
+        weight = self.job.task_weight
+        return (weight * self.job.loss(outputs, batch.targets) if weight else 0.0) + torch.stack(added).sum()
 
     def _inputs(self, batch: Batch) -> Inputs:
         if not self.images:
@@ -252,7 +246,16 @@ class _Run:
         }
 
     def _step_of_phase(self) -> int:
-        return self.at.epoch * self.per_epoch + self.at.batch
+        return self.at.epoch * self.per_epoch + self.at.batch // self.job.training.accumulate
+
+    def _look(self, number: int) -> tuple[Metrics, bool]:
+        """Metrics after an epoch, of the averaged weights where there are any, and whether the phase is over."""
+        if self.average is None:
+            metrics = self.job.evaluate() if self.job.evaluate is not None else {}
+            return metrics, self._judge(metrics, number)
+        with self.average.in_place(self.model):
+            metrics = self.job.evaluate() if self.job.evaluate is not None else {}
+            return metrics, self._judge(metrics, number)
 
     def _judge(self, metrics: Metrics, number: int) -> bool:
         """Remember the best epoch where early stopping is asked for; True ends the phase."""
@@ -297,6 +300,10 @@ class _Run:
         def write(folder: Path) -> None:
             save_file(state, folder / "model.safetensors")
             torch.save(self.optimizer.state_dict(), folder / "optimizer.pt")
+            if terms := self.terms.state_dict():
+                torch.save(terms, folder / "terms.pt")
+            if self.average is not None:
+                save_file(self.average.state, folder / "average.safetensors")
             if self.best is not None:
                 save_file(self.best, folder / "best.safetensors")
 
@@ -308,6 +315,11 @@ class _Run:
         put_back(self.model, load_file(checkpoint.path / "model.safetensors"))
         state = torch.load(checkpoint.path / "optimizer.pt", map_location=self.job.device, weights_only=True)
         self.optimizer.load_state_dict(state)
+        terms = checkpoint.path / "terms.pt"
+        if terms.is_file():
+            self.terms.load_state_dict(torch.load(terms, map_location=self.job.device, weights_only=True))
+        if self.average is not None:
+            self.average.state = load_file(checkpoint.path / "average.safetensors")
         best = checkpoint.path / "best.safetensors"
         self.best = load_file(best) if best.is_file() else None
 
@@ -318,29 +330,13 @@ def epochs_of(phases: Sequence[Phase], training: Training) -> list[int]:
     return [max(round(training.epochs * phase.share), 1) for phase in phases]
 
 
-def changeable(model: Model, phases: Sequence[Phase]) -> frozenset[str]:
-    """Names of everything that training can change in any phase: trained parameters and all buffers."""
-    stages = model.backbone.stages()
-    rows = [StageRow(stage.name, stage.branch) for stage in stages]
-    trained = {name for phase in phases for name in phase.trained(rows)}
-    frozen = {id(p) for stage in stages if stage.name not in trained for p in stage.parameters()}
-    frozen -= {id(p) for p in model.adapters}
-    fixed = {name for name, p in model.named_parameters(remove_duplicate=False) if id(p) in frozen}
-    return frozenset(name for name in model.state_dict() if name not in fixed)
+def steps_per_epoch(batches: int, training: Training) -> int:
+    """Steps of the optimiser; the last may be on fewer batches than the others."""
+    return -(-batches // training.accumulate)
 
 
-def copied(model: Model, names: Collection[str]) -> dict[str, Tensor]:
-    """These tensors of the model's state, on the CPU and no longer shared."""
-    return {
-        name: tensor.detach().to("cpu", copy=True).contiguous()
-        for name, tensor in model.state_dict().items()
-        if name in names
-    }
-
-
-def put_back(model: Model, state: Mapping[str, Tensor]) -> None:
-    """Put back what `copied` gave; every key must have its place."""
-    own = model.state_dict()
-    with torch.no_grad():
-        for name, tensor in state.items():
-            own[name].copy_(tensor)
+def grouped(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
+    """Batches that make one step together."""
+    remaining = iter(batches)
+    while group := list(islice(remaining, size)):
+        yield group

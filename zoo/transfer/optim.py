@@ -49,6 +49,7 @@ def make_optimizer(
     head: nn.Module,
     training: Training,
     adapters: Sequence[nn.Parameter] = (),
+    terms: Sequence[nn.Parameter] = (),
 ) -> torch.optim.Optimizer:
     """One group a stage with its own rate in `base_lr`; biases and norms get no weight decay.
 
@@ -58,13 +59,15 @@ def make_optimizer(
         head: trained at the rate of "head".
         training: optimiser, rate and weight decay.
         adapters: what the strategy inserted, inside of stages, trained at the rate of "adapters".
+        terms: of what is added to the loss, trained at the rate of the head.
     """
     assert training.lr is not None
     groups: list[dict[str, Any]] = []
     inserted = {id(parameter) for parameter in adapters}
     own = ((stage.name, [p for p in stage.parameters() if id(p) not in inserted]) for stage in stages)
-    for name, parameters in (*own, (ADAPTERS, adapters), (HEAD, head.parameters())):
-        rate = training.lr * phase.lr.get(name, 0.0)
+    rates = {"terms": phase.lr.get(HEAD, 0.0), **phase.lr}
+    for name, parameters in (*own, (ADAPTERS, adapters), ("terms", terms), (HEAD, head.parameters())):
+        rate = training.lr * rates.get(name, 0.0)
         if rate > 0:
             groups += _groups(name, parameters, rate, training.weight_decay)
     fused = torch.cuda.is_available() and all(p.is_cuda for g in groups for p in g["params"])

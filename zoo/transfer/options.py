@@ -43,6 +43,10 @@ class Training:
     loss: str | None = None
     epochs: int | None = None
     batch_size: int | None = None
+    accumulate: int = 1
+    """Batches that make one step together, where a larger batch does not fit into memory."""
+    ema: float | None = None
+    """Decay of a moving average of the weights, which is what is measured and kept; None: the last weights."""
     lr: float | None = None
     """Of the head; the backbone learns at `backbone_lr` times this."""
     backbone_lr: float | None = None
@@ -72,7 +76,8 @@ class Training:
     precision: Precision = "auto"
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "lr", "early_stop", "save_every", "step_size", "gamma", "image_size"):
+        counts = ("epochs", "batch_size", "accumulate", "early_stop", "save_every", "step_size", "image_size")
+        for name in (*counts, "lr", "gamma"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise UsageError(f"--{name.replace('_', '-')} {value} is not above 0", help="give a positive number")
@@ -80,6 +85,8 @@ class Training:
             value = getattr(self, name)
             if value is not None and not value >= 0:
                 raise UsageError(f"--{name.replace('_', '-')} {value} is below 0", help="give 0 or a greater number")
+        if self.ema is not None and not 0 < self.ema < 1:
+            raise UsageError(f"--ema {self.ema} is outside (0, 1)", help="give a decay such as 0.99")
         for name, share in {
             "dropout": self.dropout,
             "label_smoothing": self.label_smoothing,

@@ -9,7 +9,7 @@ import torch
 from zoo.catalog.spec import Modality
 from zoo.data.types import Task
 from zoo.models.backbone import Processor
-from zoo.transfer.loop import Model
+from zoo.transfer.model import Model
 
 
 class Predictor(Protocol):

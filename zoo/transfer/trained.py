@@ -28,7 +28,7 @@ from zoo.models.pyramid import MapShapes, Pyramid
 from zoo.records.files import published
 from zoo.transfer.dense import decide
 from zoo.transfer.detection import find_boxes
-from zoo.transfer.loop import Model
+from zoo.transfer.model import Model
 from zoo.transfer.tasks import TargetScale, probabilities
 
 FORMAT = 1

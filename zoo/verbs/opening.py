@@ -13,7 +13,7 @@ from zoo.catalog.spec import AudioPreprocess, ImagePreprocess
 from zoo.data.audio import seconds_of
 from zoo.data.augment import recipe
 from zoo.data.reading import read_dataset
-from zoo.data.types import Dataset
+from zoo.data.types import Dataset, Examples
 from zoo.errors import UsageError
 from zoo.models.backbone import Backbone
 from zoo.models.fusion import Fused, Paired, fuse
@@ -22,10 +22,12 @@ from zoo.transfer.devices import choose_device
 from zoo.transfer.options import Subject, Training, resolve
 from zoo.transfer.precision import check_installed
 from zoo.transfer.tasks import loss_for
+from zoo.transfer.terms import Guided
 from zoo.transfer.trained import set_pooling
 from zoo.verbs.check import without_bad_files
 from zoo.verbs.config import RunConfig
 from zoo.verbs.run import Event, Watch
+from zoo.verbs.unlabelled import open_unlabelled
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,10 @@ class Opened:
     notes: tuple[str, ...]
     """What was inferred or chosen, one sentence each."""
     watch: Watch
+    guides: tuple[Guided, ...] = ()
+    """What adds to the loss besides the strategy."""
+    unlabelled: Examples | None = None
+    """Rows of the target without labels."""
 
 
 def open_job(config: RunConfig, backbone: Backbone | None, data: Dataset | None, watch: Watch) -> Opened:
@@ -78,7 +84,10 @@ def open_job(config: RunConfig, backbone: Backbone | None, data: Dataset | None,
     training, reasons = _settled(config.train, data, backbone)
     if training.pooling is not None:
         set_pooling(backbone, training.pooling)
-    return Opened(config, data, backbone, training, (*notes, *data.notes, *_cut(data, backbone), *reasons), watch)
+    unlabelled = open_unlabelled(config.unlabelled, data, backbone, config.read, watch)
+    notes += [*data.notes, *_cut(data, backbone), *reasons, *(unlabelled.notes if unlabelled else ())]
+    rows = unlabelled.examples if unlabelled else None
+    return Opened(config, data, backbone, training, tuple(notes), watch, unlabelled=rows)
 
 
 def _settled(given: Training, data: Dataset, backbone: Backbone) -> tuple[Training, tuple[str, ...]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,34 +10,29 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from zoo.data.augment import recipe
 from zoo.data.batches import Loader
 from zoo.data.letterbox import whole_strides
-from zoo.data.splits import hold_out
 from zoo.data.types import MANY_ANSWERS, Examples
 from zoo.errors import PluginError, UsageError
 from zoo.models.backbone import Backbone
 from zoo.models.heads import LossHead, check_answers, head_spec
 from zoo.models.pyramid import MapShapes, Pyramid
-from zoo.records.checkpoints import newest
 from zoo.records.runs import RunFolder
 from zoo.transfer.baseline import Baseline, probe_random
 from zoo.transfer.devices import choose_device, use_bf16
 from zoo.transfer.estimate import estimate
-from zoo.transfer.loop import Job, Model, changeable, copied, epochs_of, fit, put_back
-from zoo.transfer.metrics import greater_is_better, primary
+from zoo.transfer.loop import epochs_of, steps_per_epoch
+from zoo.transfer.metrics import primary
+from zoo.transfer.model import Model
 from zoo.transfer.probe import solve
 from zoo.transfer.scores import RowScores, Scores, score
 from zoo.transfer.strategies import Adapting, Inserted, Phase, StageRow, strategy_named
-from zoo.transfer.tasks import TargetScale, loss_for
 from zoo.transfer.trained import HeadOptions, Trained, save_trained, task_processors
-from zoo.verbs.config import write_config
+from zoo.transfer.unlabelled import Aligning, check_unlabelled
 from zoo.verbs.extract import extract
+from zoo.verbs.fitting import Fitting
 from zoo.verbs.opening import Opened, is_pretrained
-from zoo.verbs.run import Event, Interrupted, RunPlan, json_safe
-
-SHOWN_ROWS = 2_000
-"""Held-out rows that are evaluated after each epoch; the final figures use all of them."""
+from zoo.verbs.run import Event, RunPlan, json_safe
 
 
 @dataclass(frozen=True)
@@ -59,6 +53,8 @@ class Session:
         self.training = training = opened.training
         self.notes = opened.notes
         self.watch = opened.watch
+        self.guides = opened.guides
+        self.unlabelled = opened.unlabelled
         self.device = choose_device(training.device)
         self.bf16 = use_bf16(training.precision, self.device)
         stages = backbone.stages()
@@ -71,6 +67,7 @@ class Session:
             backbone_lr=training.backbone_lr,
             options=training.strategy_options,
         )
+        check_unlabelled(strategy, opened.unlabelled, opened.data.task.kind)
         self.strategy = strategy
         self.inserted: Inserted | None = None
         self.phases: tuple[Phase, ...] = strategy.phases(self.rows)
@@ -91,17 +88,13 @@ class Session:
 
     def train(self, folder: RunFolder, stop: Callable[[], bool], *, resume: bool) -> Trained:
         """The trained model, saved in the run's folder."""
-        solves = self.phases[0].solver == "closed-form"
         if self.gradient_phases:
-            train, judge = self._split_for_training()
-            if solves:
-                self._solve(folder, train)
             try:
-                trained = self._fit_with_back_off(folder, train, judge, stop, resume=resume)
+                trained = Fitting(self, folder, stop, resume=resume).trained()
             finally:
                 self._fold()  # a caller's backbone is the plain architecture again, however this ends
         else:
-            trained = self._solve(folder, self.data.splits["train"])
+            trained = self.solve(folder, self.data.splits["train"])
         save_trained(folder.path / "model", trained)
         return trained
 
@@ -118,11 +111,11 @@ class Session:
         examples = self.data.splits[self.data.held_out]
         if not self.gradient_phases:
             assert examples.targets is not None
-            outputs = self._head_on_features(trained, self._features(examples, "measuring"))
+            outputs = self._head_on_features(trained, self.features(examples, "measuring"))
             scores: Scores = RowScores(self.data.task, outputs, examples.targets)
         else:
             progress = self._counting("measuring", len(examples))
-            scores = score(trained, examples, batch_size=self._batch_size(), progress=progress)
+            scores = score(trained, examples, batch_size=self.batch_size(), progress=progress)
         metrics = json_safe(scores.metrics())
         folder.log({"split": self.data.held_out, "final": True, **metrics})
         return Measured(metrics, scores.intervals())
@@ -142,7 +135,7 @@ class Session:
             self.data,
             seed=self.training.seed,
             metric=primary(self.data.task),
-            features=lambda backbone, examples: self._features(examples, "baseline", backbone),
+            features=lambda backbone, examples: self.features(examples, "baseline", backbone),
         )
 
     def _model(self) -> tuple[Model, HeadOptions, Any]:
@@ -189,10 +182,11 @@ class Session:
 
     def _plan(self, one: Any) -> RunPlan:
         train = len(self.data.splits["train"])
-        batch = self._batch_size()
+        batch = self.batch_size()
         steps = 0
         if self.gradient_phases:
-            steps = sum(epochs_of(self.gradient_phases, self.training)) * -(-train // batch)
+            per_epoch = steps_per_epoch(-(-train // batch), self.training)
+            steps = sum(epochs_of(self.gradient_phases, self.training)) * per_epoch
         return RunPlan(
             backbone=self.backbone.name,
             data=self.data.name,
@@ -208,122 +202,23 @@ class Session:
             notes=self.notes,
         )
 
-    def _solve(self, folder: RunFolder, train: Examples) -> Trained:
+    def solve(self, folder: RunFolder, train: Examples) -> Trained:
         assert train.targets is not None
-        features = self._features(train, "extracting")
+        features = self.features(train, "extracting")
+        if isinstance(self.strategy, Aligning) and self.unlabelled is not None:
+            features = self.strategy.align(features, self.features(self.unlabelled, "extracting"))
         solution = solve(features, train.targets, self.data.task, seed=self.training.seed)
         edge = ", the last that was tried" if solution.at_edge else ""
         self.watch(Event(note=f"probe solved in {solution.seconds:.1f} s, C = {solution.C:g}{edge}"))
         folder.log({"split": "train", "C": solution.C, "seconds": solution.seconds})
-        linear = self._linear()
+        linear = next(m for m in self.model.head.modules() if isinstance(m, torch.nn.Linear))
         with torch.no_grad():
             linear.weight.copy_(torch.from_numpy(solution.weight))
             linear.bias.copy_(torch.from_numpy(solution.bias))
         model = self.model.to(self.device).eval()
         return Trained(model, self.head_options, self.data.task, None, self.device)
 
-    def _fit_with_back_off(
-        self, folder: RunFolder, train: Examples, judge: Examples, stop: Callable[[], bool], *, resume: bool
-    ) -> Trained:
-        """Halve the batch and begin anew where memory does not suffice, unless the user chose the batch."""
-        names = changeable(self.model, self.gradient_phases)
-        while True:
-            initial = copied(self.model, names)
-            try:
-                return self._fit(folder, train, judge, stop, resume=resume)
-            except torch.OutOfMemoryError as error:
-                batch = self._batch_size()
-                if self.config.train.batch_size is not None or batch == 1:
-                    raise UsageError(
-                        f"out of memory on {self.device} with {batch} rows a step",
-                        help=f"give --batch-size {max(batch // 2, 1)}, a smaller backbone, or --device cpu",
-                    ) from error
-                put_back(self.model, initial)
-                self.training = replace(self.training, batch_size=batch // 2)
-                # A resumed run has to take the same steps, and those of the larger batch are worth nothing now.
-                folder.write_text("config.yaml", write_config(replace(self.config, train=self.training)))
-                shutil.rmtree(folder.path / "checkpoints", ignore_errors=True)
-                self.watch(Event(note=f"out of memory with {batch} rows a step; beginning anew with {batch // 2}"))
-                torch.cuda.empty_cache()
-
-    def _fit(
-        self, folder: RunFolder, train: Examples, judge: Examples, stop: Callable[[], bool], *, resume: bool
-    ) -> Trained:
-        assert train.targets is not None
-        task = self.data.task
-        scale = TargetScale.fit(train.targets) if task.kind == "regression" else None
-        if scale is not None and len(self.gradient_phases) < len(self.phases):
-            self._rescale_head(scale)
-        trained = Trained(self.model, self.head_options, task, scale, self.device)
-        loss = loss_for(task, self.training.loss, self.training.label_smoothing)
-        loader = Loader(
-            train,
-            trained.processors(),
-            batch_size=self._batch_size(),
-            train=True,
-            seed=self.training.seed,
-            augment=recipe(self.training.augment or "none"),
-        )
-
-        def evaluate() -> dict[str, float | None]:
-            return dict(json_safe(score(trained, judge, batch_size=self._batch_size()).metrics()))
-
-        job = Job(
-            model=self.model,
-            loader=loader,
-            phases=self.gradient_phases,
-            training=self.training,
-            loss=loss if scale is None else lambda outputs, targets: loss(outputs, scale.apply(targets)),
-            device=self.device,
-            bf16=self.bf16,
-            folder=folder.path / "checkpoints",
-            evaluate=evaluate,
-            primary=primary(task),
-            greater_is_better=greater_is_better(primary(task)),
-            stop=stop,
-        )
-        checkpoint = newest(job.folder) if resume and job.folder else None
-        for record in fit(job, checkpoint):
-            self.watch(Event(record=record))
-            if record.kind == "epoch":
-                folder.log(
-                    {"epoch": record.epoch, "step": record.step, "loss": record.loss, **json_safe(record.metrics)}
-                )
-            if record.kind == "stop":
-                raise Interrupted(
-                    f"stopped at step {record.step} of {record.steps}; everything so far is saved in {folder.path}",
-                    help=f"go on with  zoo finetune --resume {folder.path}",
-                )
-        self.model.eval()
-        return trained
-
-    def _rescale_head(self, scale: TargetScale) -> None:
-        """A head that was solved in the units of the data, in units of their deviation."""
-        linear = self._linear()
-        with torch.no_grad():
-            std, mean = linear.bias.new_tensor(scale.std), linear.bias.new_tensor(scale.mean)
-            linear.weight.div_(std[:, None])
-            linear.bias.sub_(mean).div_(std)
-
-    def _linear(self) -> torch.nn.Linear:
-        return next(m for m in self.model.head.modules() if isinstance(m, torch.nn.Linear))
-
-    def _split_for_training(self) -> tuple[Examples, Examples]:
-        """Training rows, and the rows judged after each epoch.
-
-        Early stopping chooses by what it judges, so it never judges the rows that the result is reported on.
-        """
-        splits = self.data.splits
-        train, judge = splits["train"], splits.get("val", splits[self.data.held_out])
-        if self.training.early_stop is not None and "test" not in splits:
-            train, judge = hold_out(train, self.data.task, share=0.15, seed=self.training.seed)
-            self.watch(Event(note=f"early stopping judges {len(judge)} rows held out of train"))
-        if len(judge) > SHOWN_ROWS and self.training.early_stop is None:
-            picked = np.random.default_rng(0).permutation(len(judge))[:SHOWN_ROWS]
-            judge = judge.select(np.sort(picked))
-        return train, judge
-
-    def _features(self, examples: Examples, doing: str, backbone: Backbone | None = None) -> NDArray[np.float32]:
+    def features(self, examples: Examples, doing: str, backbone: Backbone | None = None) -> NDArray[np.float32]:
         found = extract(
             backbone or self.backbone,
             examples,
@@ -344,6 +239,6 @@ class Session:
     def _counting(self, doing: str, total: int) -> Callable[[int], None]:
         return lambda done: self.watch(Event(doing=doing, done=done, total=total))
 
-    def _batch_size(self) -> int:
+    def batch_size(self) -> int:
         assert self.training.batch_size is not None
         return self.training.batch_size
