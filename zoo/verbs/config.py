@@ -37,6 +37,8 @@ class RunConfig:
 
     backbone: str | None = None
     data: str | None = None
+    unlabelled: str | None = None
+    """Rows of the target without labels: a folder, a table, a text file, or `DATA:split`."""
     weights: str | None = None
     offline: bool = False
     baseline: str = "auto"

@@ -19,6 +19,7 @@ from zoo.verbs.config import Output, RunConfig, read_config, write_config
 from zoo.verbs.opening import open_job
 from zoo.verbs.run import Event, Interrupted, Run, RunPlan, Watch
 from zoo.verbs.session import Session
+from zoo.verbs.unlabelled import check_unchanged, unlabelled_facts
 
 
 def finetune(
@@ -38,6 +39,7 @@ def finetune(
     out: Output | None = None,
     offline: bool = False,
     baseline: str = "auto",
+    unlabelled: str | Path | None = None,
     watch: Watch | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Run:
@@ -60,6 +62,8 @@ def finetune(
         out: where to write.
         offline: never touch the network.
         baseline: "random" probes the same architecture with random weights, "auto" does so when it is cheap.
+        unlabelled: rows of the target without labels, for the strategies that learn from them: a folder, a table, a
+            text file with a text a line, the name of a data set, or any of these with ":split" behind it.
         watch: called with the plan, each training record and each note.
         stop: asked after every step; True saves a checkpoint and raises `Interrupted`.
 
@@ -81,6 +85,7 @@ def finetune(
     config = RunConfig(
         backbone=backbone if isinstance(backbone, str) else backbone.name,
         data=str(data) if isinstance(data, str | Path) else data.name,
+        unlabelled=None if unlabelled is None else str(unlabelled),
         weights=weights,
         offline=offline,
         baseline=baseline,
@@ -134,6 +139,7 @@ def resume(
         raise UsageError(
             f"the data of {folder.path} have changed since the run began", help="start a new run with `zoo finetune`"
         )
+    check_unchanged(folder, session.unlabelled)
     return _carry_out(session, folder, stop, resume=True)
 
 
@@ -180,6 +186,7 @@ def _describe(folder: RunFolder, session: Session) -> None:
             "columns": dict(data.columns),
             "rows": dict(session.plan.rows),
             "notes": list(data.notes),
+            **unlabelled_facts(session.config.unlabelled, session.unlabelled),
             "problems": [asdict(problem) for problem in data.problems],
             "splits": {split: list(examples.ids) for split, examples in data.splits.items()},
         },
