@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Self, TypeVar
@@ -25,6 +25,7 @@ from zoo.catalog.spec import (
     StrategySpec,
     WeightsSpec,
 )
+from zoo.catalog.structure import Structure, structured
 from zoo.errors import DuplicateNameError, PluginError, UnknownNameError, UsageError, ZooError
 
 S = TypeVar("S", BackboneSpec, HeadSpec, StrategySpec, ScorerSpec, DatasetSpec, ExporterSpec)
@@ -173,14 +174,17 @@ class Catalog:
                 )
             if parts[0].weights is not None and parts[0].weights != weights:
                 raise UsageError(f"{name} names weights, and --weights {weights} names others", help="give one")
-            parts = [Words(parts[0].base, parts[0].tower, weights)]
+            parts = [replace(parts[0], weights=weights)]
         return tuple(self._one(part) for part in parts)
 
     def _one(self, words: Words) -> Selection:
         spec, tag, notes = self._spec(words.base)
         chosen, more = choose_weights(spec, words.weights, tag)
         towers = _towers(spec, words.tower)
-        return Selection(weights_name(spec, chosen, towers, tag), spec, chosen, towers, (*notes, *more))
+        name = weights_name(spec, chosen, towers, tag, words.keep)
+        if words.keep is not None:
+            spec, chosen = structured(spec, chosen, towers, Structure(keep=words.keep))
+        return Selection(name, spec, chosen, towers, (*notes, *more))
 
     def _spec(self, base: str) -> tuple[BackboneSpec, str | None, tuple[str, ...]]:
         by_name = {name.casefold(): spec for name, spec in self.backbones.items()}

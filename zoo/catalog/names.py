@@ -1,4 +1,4 @@
-"""What a user's words mean: `[source/]architecture[.tag][:tower][@weights]`, joined by `+`."""
+"""What a user's words mean: `[source/]architecture[.tag][:tower][[:stages]][@weights]`, joined by `+`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zoo.catalog.spec import BackboneSpec, Modality, WeightsSpec
+from zoo.catalog.structure import take_slice
 from zoo.errors import UsageError, WeightsError, close_matches
 
 SOURCE_ORDER = ("starter", "torchvision", "timm", "open_clip", "transformers")
@@ -41,6 +42,8 @@ class Words:
     base: str
     tower: Modality | None
     weights: str | None
+    keep: str | None = None
+    """The first stages that are kept, as in `name[:3]`; None: all of them."""
 
 
 def split_fused(name: str) -> list[str]:
@@ -63,14 +66,18 @@ def split_fused(name: str) -> list[str]:
 
 
 def take_apart(part: str) -> Words:
-    """Base, tower and weights of one part; an existing path is never cut."""
-    base, weights = part, None
+    """Base, tower, stages and weights of one part; an existing path is never cut."""
+    base, weights, keep = part, None, None
     places = [i for i, letter in enumerate(part) if letter == "@"]
     for place, index in enumerate(places):
         # A path may hold an @ of its own.
         if not any(_existing_part(part[:later]) for later in (*places[place + 1 :], len(part))):
             base, weights = part[:index], part[index + 1 :]
             break
+    if not _existing_part(base):
+        base, keep = take_slice(base)
+    if weights and keep is None and weights.endswith("]") and not Path(weights).expanduser().exists():
+        weights, keep = take_slice(weights)
     tower: Modality | None = None
     head, colon, last = base.rpartition(":")
     if colon and last in _TOWERS and not _existing_path(base):
@@ -79,7 +86,7 @@ def take_apart(part: str) -> Words:
         raise UsageError(f"'{part}' names no weights after @", help="write @random, @a-tag or @path/to/file")
     if not base:
         raise UsageError(f"'{part}' names no backbone", help="write one before @ and :, as in resnet18@random")
-    return Words(base, tower, weights)
+    return Words(base, tower, weights, keep)
 
 
 def choose_weights(
@@ -132,9 +139,21 @@ def choose_weights(
 
 
 def weights_name(
-    spec: BackboneSpec, weights: WeightsSpec | None, towers: tuple[Modality, ...], named: str | None = None
+    spec: BackboneSpec,
+    weights: WeightsSpec | None,
+    towers: tuple[Modality, ...],
+    named: str | None = None,
+    keep: str | None = None,
 ) -> str:
-    """The full name of a choice, as it can be typed again; `named` is the tag that stood in the name."""
+    """The full name of a choice, as it can be typed again.
+
+    Args:
+        spec: of the whole backbone.
+        weights: that were chosen.
+        towers: that are served.
+        named: the tag that stood in the name.
+        keep: what stood behind the colon in brackets.
+    """
     tag, at = "", ""
     if weights is None:
         at = "@random" if spec.weights else ""
@@ -146,7 +165,8 @@ def weights_name(
     if weights is not None and weights.revision and not any(weights.revision == w.revision for w in spec.weights):
         at = f"@{weights.revision}"
     tower = f":{towers[0]}" if len(spec.modalities) > 1 and len(towers) == 1 else ""
-    return f"{spec.name}{tag}{tower}{at}"
+    stages = f"[:{keep}]" if keep is not None else ""
+    return f"{spec.name}{tag}{tower}{stages}{at}"
 
 
 def _tagged(spec: BackboneSpec, tag: str) -> WeightsSpec:

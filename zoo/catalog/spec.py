@@ -164,6 +164,9 @@ class LoadRequest:
     """Never touch the network."""
     assets: Path | None = None
     """What `Backbone.save_assets` wrote into a finished run: build from it, read no weights."""
+    image_size: int | None = None
+    """Side of square images that is wanted instead of the weights' own: the preprocessing already says it, and tables
+    of positions are resized to it. None: that of the weights."""
 
     @property
     def preprocess(self) -> Mapping[Modality, Preprocess]:
@@ -185,6 +188,11 @@ class HeadSpec:
     takes: Literal["features", "pyramid"] = "features"
     tasks: tuple[str, ...] = ("binary", "multiclass", "multilabel", "regression")
     """Kinds of task that it answers."""
+    solver: str | None = None
+    """Import path of `solve(features, targets, task, *, seed, class_weights) -> Solution`, for a head that can be
+    solved on frozen features; None: it is trained by steps."""
+    trainable: bool = True
+    """Whether steps can train it; False: it can only be solved."""
 
 
 @dataclass(frozen=True, slots=True)

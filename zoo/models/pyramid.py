@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from zoo.errors import UnknownNameError, UsageError
 from zoo.models.backbone import Backbone, Inputs
 from zoo.models.features import Features
+from zoo.models.taps import blank_inputs, noted
 
 _PREFIX = 16
 """More tokens than this before the patches are no class and register tokens."""
@@ -68,7 +69,7 @@ class Pyramid(nn.Module):
     def __init__(self, backbone: Backbone, levels: Sequence[str] | None = None) -> None:
         super().__init__()
         self.backbone = backbone
-        probe = _Probe(backbone)
+        probe = Probe(backbone)
         self._levels = probe.last_of_each() if levels is None else probe.named(levels)
         with torch.no_grad():
             maps = self(probe.inputs)
@@ -92,13 +93,13 @@ class Pyramid(nn.Module):
             features: Features = self.backbone(inputs)
         size = _size(inputs)
         maps = tuple(
-            features.map() if level.module is None else _map(taken[level.module], level.layout, features, size)
+            features.map() if level.module is None else as_map(taken[level.module], level.layout, features.grid, size)
             for level in self._levels
         )
         return replace(features, maps=maps, size=size)
 
 
-class _Probe:
+class Probe:
     """What the stages of a backbone give for one grey image of its own size."""
 
     def __init__(self, backbone: Backbone) -> None:
@@ -108,13 +109,13 @@ class _Probe:
                 help="`zoo list --modality image` shows those that do",
             )
         self.backbone = backbone
-        self.inputs = _blank(backbone)
+        self.inputs = blank_inputs(backbone)
         self.size = _size(self.inputs)
         self.stages = backbone.stages()
         self.shapes: list[tuple[nn.Module, Tensor]] = []
         was_training = backbone.training
         backbone.eval()
-        with torch.no_grad(), _in_order({m for stage in self.stages for m in stage.modules}, self.shapes):
+        with torch.no_grad(), noted({m for stage in self.stages for m in stage.modules}, self.shapes):
             self.features: Features = backbone(self.inputs)
         backbone.train(was_training)
         if self.features.grid is None:
@@ -167,7 +168,7 @@ class _Probe:
             if any(module is each for each in modules):
                 for layout in self._readings(out):
                     if out.ndim == 3 or layout == self.last:
-                        shape = _map(out, layout, self.features, self.size).shape
+                        shape = as_map(out, layout, self.grid, self.size).shape
                         return _Level(name, module, layout, (shape[2], shape[3]))
         return None
 
@@ -192,7 +193,7 @@ class _Probe:
             return []
         if 0 <= out.shape[1] - math.prod(self.grid) <= _PREFIX:
             return ["patches"]
-        return ["tokens"] if (side := _proportional(out.shape[1], self.size)) and self._fits(side) else []
+        return ["tokens"] if (side := proportional(out.shape[1], self.size)) and self._fits(side) else []
 
     def _fits(self, side: Size) -> bool:
         """Whether (H, W) has the proportions of the image, but for rounding, and at least the size of the grid."""
@@ -201,37 +202,35 @@ class _Probe:
         return large and within and abs(side[0] - side[1] * self.size[0] / self.size[1]) <= 1
 
 
-def _map(out: Tensor, layout: Layout, features: Features, size: Size) -> Tensor:
-    """(B, C, H, W) of what a stage gave."""
+def as_map(out: Tensor, layout: Layout, grid: Size | None, size: Size) -> Tensor:
+    """(B, C, H, W) of what a stage gave.
+
+    Args:
+        out: of the stage.
+        layout: how it lies.
+        grid: (H, W) of the patches, where the layout is that.
+        size: (H, W) of the image.
+    """
     if layout == "NCHW":
         return out
     if layout == "NHWC":
         return out.permute(0, 3, 1, 2)
-    grid = features.grid if layout == "patches" else _proportional(out.shape[1], size)
+    grid = grid if layout == "patches" else proportional(out.shape[1], size)
     if grid is None:
         raise UsageError(
             f"{out.shape[1]} tokens of a stage make no grid over an image of {size[0]} x {size[1]}",
             help="give images of the size that the backbone was made for",
         )
     # Class and register tokens stand before the patches.
-    return replace(features, tokens=out[:, out.shape[1] - math.prod(grid) :], grid=grid).map()
+    return out[:, out.shape[1] - math.prod(grid) :].transpose(1, 2).reshape(len(out), -1, *grid)
 
 
-def _proportional(count: int, size: Size) -> Size | None:
+def proportional(count: int, size: Size) -> Size | None:
     """(H, W) with H * W == count and the image's own proportions."""
     height = round(math.sqrt(count * size[0] / size[1]))
     if height == 0 or count % height or height * size[1] != (count // height) * size[0]:
         return None
     return height, count // height
-
-
-def _blank(backbone: Backbone) -> Inputs:
-    from PIL import Image
-
-    processor = backbone.processor("image")
-    tensors = processor.finish(processor.collate([processor(Image.new("RGB", (64, 64), (128, 128, 128)))]))
-    device = next((p.device for p in backbone.parameters()), torch.device("cpu"))
-    return {"image": {key: tensor.to(device) for key, tensor in tensors.items()}}
 
 
 def _size(inputs: Inputs) -> Size:
@@ -248,25 +247,6 @@ def _size(inputs: Inputs) -> Size:
 def _outputs(modules: set[nn.Module], into: dict[nn.Module, Tensor]) -> Iterator[None]:
     """Keep the last output of each of these modules."""
     calls: list[tuple[nn.Module, Tensor]] = []
-    with _in_order(modules, calls):
+    with noted(modules, calls):
         yield
     into.update(calls)
-
-
-@contextmanager
-def _in_order(modules: set[nn.Module], into: list[tuple[nn.Module, Tensor]]) -> Iterator[None]:
-    """Note each tensor that these modules give, in the order of the calls."""
-
-    def note(module: nn.Module, _: Any, out: Any) -> None:
-        first = out[0] if isinstance(out, tuple | list) and out else out
-        if isinstance(first, Mapping):
-            first = next(iter(first.values()), None)
-        if isinstance(first, Tensor):
-            into.append((module, first))
-
-    handles = [module.register_forward_hook(note) for module in modules]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()

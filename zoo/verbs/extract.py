@@ -13,11 +13,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import Module
 
 from zoo.data.batches import Batch, Loader
 from zoo.data.types import Dataset, Examples, ReadOptions, Task
 from zoo.errors import UnknownNameError, UsageError
 from zoo.models.backbone import Backbone
+from zoo.models.taps import noted
 from zoo.records import cache as features_cache
 
 POOLED, TOKENS = "pooled", "tokens"
@@ -221,17 +223,10 @@ def _one(backbone: Backbone, batch: Batch, level: str) -> tuple[Tensor, Tensor |
 
 def _stage_output(backbone: Backbone, batch: Batch, name: str) -> Tensor:
     stage = next(stage for stage in backbone.stages() if stage.name == name)
-    box: list[Tensor] = []
-
-    def grab(_module: Any, _inputs: Any, output: Any) -> None:
-        value = output[0] if isinstance(output, tuple | list) else getattr(output, "last_hidden_state", output)
-        box.append(value)
-
-    handle = stage.modules[-1].register_forward_hook(grab)
-    try:
+    given: list[tuple[Module, Tensor]] = []
+    with noted({stage.modules[-1]}, given):
         backbone(batch.inputs)
-    finally:
-        handle.remove()
+    box = [output for _, output in given]
     if not box:
         raise UsageError(f"the stage '{name}' gives no output of its own", help="take a later stage, or tokens")
     if len(box[-1]) != len(batch.rows):

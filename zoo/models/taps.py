@@ -1,0 +1,62 @@
+"""What the parts of a backbone give while it runs, taken by hooks."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from zoo.catalog.spec import Modality
+from zoo.models.backbone import Backbone, Inputs
+
+
+@contextmanager
+def noted(modules: Collection[nn.Module], into: list[tuple[nn.Module, Tensor]]) -> Iterator[None]:
+    """Note each tensor that these modules give, in the order of the calls."""
+
+    def note(module: nn.Module, _: Any, out: Any) -> None:
+        if (tensor := first_tensor(out)) is not None:
+            into.append((module, tensor))
+
+    handles = [module.register_forward_hook(note) for module in modules]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def first_tensor(out: Any) -> Tensor | None:
+    """The output proper of what a module returned: hidden states stand before attention weights and caches."""
+    first = out[0] if isinstance(out, tuple | list) and out else out
+    if isinstance(first, Mapping):
+        first = next(iter(first.values()), None)
+    return first if isinstance(first, Tensor) else None
+
+
+def blank_inputs(backbone: Backbone, rows: int = 1) -> Inputs:
+    """Made inputs of every modality on the backbone's device: grey images, texts of rising length, silence."""
+    device = next((p.device for p in backbone.parameters()), torch.device("cpu"))
+    found: dict[Modality, dict[str, Tensor]] = {}
+    for modality in backbone.modalities:
+        processor = backbone.processor(modality)
+        tensors = processor.finish(processor.collate([processor(_blank(modality, row)) for row in range(rows)]))
+        found[modality] = {key: tensor.to(device) for key, tensor in tensors.items()}
+    return found
+
+
+def _blank(modality: Modality, row: int) -> Any:
+    if modality == "image":
+        from PIL import Image
+
+        return Image.new("RGB", (64, 64), (128, 128, 128))
+    if modality == "text":
+        return " ".join(["a"] * (5 + 3 * row))
+    import numpy as np
+
+    from zoo.data.audio import Audio
+
+    return Audio(np.zeros(16_000 + 4_000 * row, dtype=np.float32), 16_000)
