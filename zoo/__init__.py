@@ -68,6 +68,7 @@ _EXPORTS = {
     "Inputs": "zoo.models.backbone",
     "Processor": "zoo.models.backbone",
     "Stage": "zoo.models.backbone",
+    "DualEncoder": "zoo.models.dual",
     "stages_by_group": "zoo.models.stages",
     "Head": "zoo.models.heads",
     "LossHead": "zoo.models.heads",
@@ -91,6 +92,7 @@ _EXPORTS = {
     "finetune": "zoo.verbs.finetune",
     "evaluate": "zoo.verbs.evaluate",
     "predict": "zoo.verbs.predict",
+    "zero_shot": "zoo.verbs.zero_shot",
     "runs": "zoo.verbs.runs",
     "open_run": "zoo.verbs.runs",
     "list_backbones": "zoo.verbs.listing",
@@ -171,6 +173,7 @@ if TYPE_CHECKING:
     from zoo.models.detector import FoundBoxes as FoundBoxes
     from zoo.models.detector import TrueBoxes as TrueBoxes
     from zoo.models.detector import detector as detector
+    from zoo.models.dual import DualEncoder as DualEncoder
     from zoo.models.features import Features as Features
     from zoo.models.features import Pooling as Pooling
     from zoo.models.features import first_real as first_real
@@ -208,3 +211,4 @@ if TYPE_CHECKING:
     from zoo.verbs.runs import open_run as open_run
     from zoo.verbs.runs import remove_run as remove_run
     from zoo.verbs.runs import runs as runs
+    from zoo.verbs.zero_shot import zero_shot as zero_shot

@@ -14,6 +14,7 @@ from torch import Tensor
 import zoo
 from zoo import (
     Backbone,
+    DualEncoder,
     Features,
     ImagePreprocess,
     ImageProcessor,
@@ -64,7 +65,7 @@ def build(request: LoadRequest) -> Backbone:
     return backbone
 
 
-class OpenClipBackbone(Backbone):
+class OpenClipBackbone(DualEncoder):
     """One tower of a dual encoder, or both side by side.
 
     Pooled features are the embeddings in the space that image and text share, as `encode_image` and `encode_text` give
@@ -82,6 +83,7 @@ class OpenClipBackbone(Backbone):
         self.register_buffer("logit_bias", towers.logit_bias)
         self._image = None if self.visual is None else image_tower(self.visual)
         self._text = None if self.text is None else text_tower(self.text)
+        self._request = request
         self._config = config
         self._tokenizer = tokenizer
         self._embed_dim = int(config.model["embed_dim"])
@@ -134,6 +136,18 @@ class OpenClipBackbone(Backbone):
     def stages(self) -> Sequence[Stage]:
         """`image.stem`, ..., `image.top`, `text.stem`, ..., `text.top`; each tower is a branch."""
         return [stage for tower in (self._image, self._text) if tower is not None for stage in tower.stages()]
+
+    def tower(self, modality: Modality) -> OpenClipBackbone:
+        image, text = modality == "image", modality == "text"
+        towers = Towers(
+            self.visual if image else None, self.text if text else None, self.logit_scale.clone(), self.logit_bias
+        )
+        if towers.visual is None and towers.text is None:
+            raise self.no_tower(modality)
+        request = replace(self._request, towers=(modality,))
+        alone = OpenClipBackbone(towers, request, self._config, self._tokenizer if text else None)
+        alone.name, alone.weights, alone.pooling = self.name, self.weights, self.pooling
+        return alone.train(self.training)
 
     def processor(self, modality: Modality) -> Processor:
         if modality not in self._processors:

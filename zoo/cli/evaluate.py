@@ -10,6 +10,7 @@ from zoo.cli import console
 
 if TYPE_CHECKING:
     from zoo.verbs.evaluate import Evaluation
+    from zoo.verbs.zero_shot import ZeroShot
 
 
 def register(app: typer.Typer) -> None:
@@ -38,7 +39,7 @@ def evaluate(
     return show(result)
 
 
-def show(result: Evaluation) -> None:
+def show(result: Evaluation | ZeroShot) -> None:
     """Metrics, classes and confusion as text."""
     from zoo.data.types import DENSE
 

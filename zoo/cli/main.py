@@ -34,7 +34,20 @@ def prepare_environment() -> None:
 
 def make_app() -> typer.Typer:
     """The program with every command."""
-    from zoo.cli import check, doctor, evaluate, extract, finetune, info, listing, plan, plugins, predict, runs
+    from zoo.cli import (
+        check,
+        doctor,
+        evaluate,
+        extract,
+        finetune,
+        info,
+        listing,
+        plan,
+        plugins,
+        predict,
+        runs,
+        zero_shot,
+    )
 
     app = typer.Typer(
         name="zoo",
@@ -45,7 +58,7 @@ def make_app() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_globals)
-    for module in (listing, info, plan, check, extract, finetune, evaluate, predict, runs, plugins, doctor):
+    for module in (listing, info, plan, check, extract, finetune, evaluate, predict, zero_shot, runs, plugins, doctor):
         module.register(app)
     return app
 

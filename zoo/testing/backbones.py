@@ -8,13 +8,14 @@ from zoo.catalog.catalog import Catalog
 from zoo.catalog.spec import BackboneSpec
 from zoo.models.backbone import Backbone
 from zoo.testing.backbone_features import FEATURE_LAWS
+from zoo.testing.backbone_space import SPACE_LAWS
 from zoo.testing.backbone_spec import SPEC_LAWS
 from zoo.testing.backbone_stages import STAGE_LAWS
 from zoo.testing.backbone_state import STATE_LAWS
 from zoo.testing.report import Conformance, laws_of
 from zoo.testing.subject import BackboneSubject
 
-BACKBONE_LAWS = laws_of("backbone", SPEC_LAWS, FEATURE_LAWS, STAGE_LAWS, STATE_LAWS)
+BACKBONE_LAWS = laws_of("backbone", SPEC_LAWS, FEATURE_LAWS, STAGE_LAWS, STATE_LAWS, SPACE_LAWS)
 
 
 def check_backbone(

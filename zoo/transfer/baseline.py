@@ -16,7 +16,7 @@ from zoo.models.fusion import Fused, Paired, fuse
 from zoo.models.load import build_request
 from zoo.transfer.metrics import measure_one
 from zoo.transfer.probe import solve
-from zoo.transfer.source import from_run
+from zoo.transfer.source import from_run, one_tower
 
 FeaturesOf = Callable[[Backbone, Examples], NDArray[np.float32]]
 SHOTS, DRAWS = 5, 10
@@ -117,7 +117,8 @@ def _built(backbone: Backbone, seed: int, *, random: bool) -> Backbone | None:
     from zoo.catalog.spec import LoadRequest
 
     if backbone.weights is not None and backbone.weights.tag == "run" and not random:
-        return from_run(Path(str(backbone.weights.options["run"])), backbone.weights.options["part"])
+        source = from_run(Path(str(backbone.weights.options["run"])), backbone.weights.options["part"])
+        return one_tower(source, backbone.modalities)
     spec = replace(backbone.spec, preprocess=backbone.spec.preprocess_for(backbone.weights))
     weights = None if random else backbone.weights
     built = build_request(LoadRequest(spec, weights, backbone.modalities, offline=True), seed=seed)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from zoo.catalog.spec import LoadRequest, WeightsSpec
+from zoo.catalog.spec import LoadRequest, Modality, WeightsSpec
 from zoo.errors import UsageError
 from zoo.models.backbone import Backbone
+from zoo.models.dual import DualEncoder
 from zoo.models.fusion import Fused, Paired
 from zoo.transfer.trained import load_trained
 
@@ -23,7 +24,14 @@ def build_run(request: LoadRequest) -> Backbone:
             f"the run {path} brings its own weights",
             help="for other weights name the backbone that it began with; `zoo runs` shows it",
         )
-    return from_run(path)
+    return one_tower(from_run(path), request.towers)
+
+
+def one_tower(backbone: Backbone, towers: tuple[Modality, ...]) -> Backbone:
+    """The one tower that is asked for, where the backbone is a dual encoder that brings both."""
+    if isinstance(backbone, DualEncoder) and len(towers) == 1 and len(backbone.modalities) > 1:
+        return backbone.tower(towers[0])
+    return backbone
 
 
 def from_run(path: Path, part: int | None = None) -> Backbone:

@@ -1,0 +1,119 @@
+"""The space that images and texts share: its towers, and classes told apart by their names."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tiny_open_clip import write_folder
+
+import zoo
+from zoo.cli.main import make_app
+from zoo.models.dual import dual_encoder
+from zoo.verbs.spaces import Naming, name_classes
+
+COLOURS = {"dark_red": (150, 20, 20), "blue": (30, 30, 210), "pale-green": (160, 230, 160)}
+TEMPLATES = ("the {} one", "{}")
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve pictures of each of three colours."""
+    root, rng = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
+    for name, colour in COLOURS.items():
+        (root / name).mkdir()
+        for number in range(12):
+            pixels = np.clip(np.array(colour) + rng.normal(0, 25, (40, 40, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(root / name / f"{number}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Any]:
+    """The name of a tiny random CLIP, and open_clip's own model with the same weights."""
+    folder = tmp_path_factory.mktemp("clip")
+    model = write_folder(folder, "clip")
+    return f"open_clip/local-dir:{folder}", model
+
+
+def embedded(model: Any, data: zoo.Dataset, backbone: Any) -> tuple[Any, Any]:
+    """Normalised features of the held-out images and of the classes, by open_clip itself."""
+    import open_clip
+
+    rows = data.splits[data.held_out]
+    batch = next(iter(zoo.Loader(rows, {"image": backbone.processor("image")}, batch_size=len(rows)).epoch(0)))
+    tokenizer = open_clip.SimpleTokenizer(context_length=16)
+    with torch.no_grad():
+        images = model.encode_image(batch.to(torch.device("cpu")).inputs["image"]["pixels"], normalize=True)
+        classes = []
+        for label in data.task.classes:
+            name = label.replace("_", " ").replace("-", " ")
+            texts = model.encode_text(tokenizer([each.format(name) for each in TEMPLATES]), normalize=True)
+            mean = texts.mean(0)
+            classes.append(mean / mean.norm())
+    return images, torch.stack(classes)
+
+
+def test_zero_shot_is_what_open_clip_says(clip: tuple[str, Any], photos: Path) -> None:
+    name, model = clip
+    backbone, data = dual_encoder(zoo.load(name)), zoo.read_dataset(photos)
+    images, classes = embedded(model, data, backbone)
+    logits = (model.logit_scale.exp() * images @ classes.T).detach()
+    found = zoo.zero_shot(backbone, data, templates=TEMPLATES, device="cpu")
+    targets = torch.from_numpy(data.splits[data.held_out].targets)
+    loss = torch.nn.functional.cross_entropy(logits, targets)
+    assert found.metrics["accuracy"] == pytest.approx(float((logits.argmax(1) == targets).float().mean()))
+    assert found.metrics["log_loss"] == pytest.approx(float(loss), abs=1e-4)
+    texts = name_classes(backbone, data.task, Naming(TEMPLATES), device="cpu")
+    order = zoo.extract(backbone.tower("image"), data.splits[data.held_out], device="cpu").features
+    np.testing.assert_allclose(texts.embeddings, classes.numpy(), atol=1e-5)
+    np.testing.assert_allclose(texts.logits(order), logits.numpy(), atol=1e-4)
+
+
+def test_a_tower_alone_is_the_half_of_both(clip: tuple[str, Any]) -> None:
+    backbone: Any = zoo.load(clip[0])
+    text = backbone.tower("text")
+    assert (text.modalities, text.dim, backbone.dim) == (("text",), 24, 48)
+    assert next(text.parameters()) is next(backbone.text.parameters())
+    with pytest.raises(zoo.UsageError, match="without its image tower"):
+        text.tower("image")
+
+
+def test_with_a_tower_named_its_rows_are_classified(clip: tuple[str, Any], tmp_path: Path) -> None:
+    lines = [f"{label.replace('_', ' ')} {number},{label}" for label in ("dark_red", "blue") for number in range(20)]
+    (tmp_path / "colours.csv").write_text("\n".join(["text,label", *lines]))
+    found = zoo.zero_shot(clip[0] + ":text", tmp_path / "colours.csv", templates="name", device="cpu")
+    assert found.modality == "text"
+    assert (found.metrics["accuracy"] or 0) > 0.8  # the name itself is in the text
+
+
+def test_only_a_dual_encoder_has_a_text_space(clip: tuple[str, Any], photos: Path) -> None:
+    with pytest.raises(zoo.UsageError, match="no space that images and texts share"):
+        zoo.zero_shot("starter/glyph-cnn", photos)
+    with pytest.raises(zoo.UsageError, match="without its text tower"):
+        zoo.zero_shot(zoo.load(clip[0], towers=["image"]), photos)
+    with pytest.raises(zoo.UsageError, match="embeds image, and the data have text"):
+        zoo.zero_shot(clip[0] + ":image", "builtin:numerals", read=zoo.ReadOptions(modalities=("text",)))
+    with pytest.raises(zoo.UsageError, match="No split is named 'tset'"):
+        zoo.zero_shot(clip[0], photos, split="tset")
+
+
+def test_the_command_prints_every_class_and_its_prompts(
+    clip: tuple[str, Any], photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "names.json").write_text(json.dumps({"blue": "deep blue"}))
+    options = ["--classes", str(tmp_path / "names.json"), "-t", "{}", "-t", "a {} thing", "--device", "cpu"]
+    make_app()(["zero-shot", clip[0], str(photos), *options, "--json"], standalone_mode=False)
+    found = json.loads(capsys.readouterr().out)
+    assert found["prompts"]["blue"] == ["deep blue", "a deep blue thing"]
+    assert found["prompts"]["dark_red"] == ["dark red", "a dark red thing"]
+    assert {"accuracy", "macro_f1"} <= set(found["intervals"])
+    make_app()(["zero-shot", clip[0], str(photos), *options], standalone_mode=False)
+    shown = capsys.readouterr().out
+    assert "accuracy" in shown
+    assert "pale-green" in shown

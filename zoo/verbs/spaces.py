@@ -1,0 +1,116 @@
+"""A backbone with a text space, opened with both towers, whichever of them the rows are for."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from zoo.catalog.catalog import Catalog
+from zoo.catalog.discovery import default_catalog
+from zoo.catalog.spec import Modality
+from zoo.data.types import Dataset, Examples, Task
+from zoo.errors import UsageError
+from zoo.models.backbone import Backbone
+from zoo.models.dual import DualEncoder, dual_encoder
+from zoo.models.load import build
+from zoo.transfer.zeroshot import Array, ClassTexts, class_prompts, class_texts, read_names
+from zoo.verbs.extract import extract
+
+
+@dataclass(frozen=True)
+class Naming:
+    """How classes are put into words."""
+
+    templates: tuple[str, ...] = ()
+    """With `{}` where the name goes, or names of sets of templates; empty: those for photos."""
+    names: Mapping[str, str] | str | None = None
+    """How a class is spoken of, by label, or the path of a file; None: the labels, `_` and `-` as spaces."""
+
+    def prompts(self, task: Task) -> tuple[tuple[str, ...], ...]:
+        """What is written of each class of a task, one a template."""
+        names = read_names(Path(self.names), task.classes) if isinstance(self.names, str) else self.names
+        return class_prompts(task, self.templates or None, names)
+
+
+@dataclass(frozen=True)
+class Space:
+    """Both towers of a dual encoder, and which of them rows are embedded by."""
+
+    both: DualEncoder
+    asked: tuple[Modality, ...]
+    """What the name asked for, such as ("text",) of `open_clip/ViT-B-32:text`."""
+    notes: tuple[str, ...] = ()
+
+    def modality(self, data: Dataset) -> Modality:
+        """What is embedded of each row: what the name asked for, else its image, else its text.
+
+        Raises:
+            UsageError: the data have neither.
+        """
+        wanted: tuple[Modality, ...] = tuple(each for each in ("image", "text") if each in self.asked)
+        for each in wanted:
+            if each in data.modalities:
+                return each
+        raise UsageError(
+            f"{self.both.name} embeds {' and '.join(wanted)}, and the data have {' and '.join(data.modalities)}",
+            help=f"name the column with --{wanted[0]}-col",
+        )
+
+
+def open_space(
+    backbone: str | Backbone, *, weights: str | None = None, offline: bool = False, catalog: Catalog | None = None
+) -> Space:
+    """Both towers of a dual encoder, by name or loaded already.
+
+    Raises:
+        UsageError: it has no text space, or was loaded with one tower.
+    """
+    if isinstance(backbone, Backbone):
+        both = dual_encoder(backbone)
+        asked = both.modalities
+        if len(asked) < 2:
+            raise both.no_tower("text" if asked == ("image",) else "image")
+        return Space(both, asked)
+    selections = (catalog or default_catalog()).select(backbone, weights=weights, offline=offline)
+    if len(selections) > 1 or selections[0].spec.space is None:
+        raise UsageError(
+            f"{backbone} has no space that images and texts share",
+            help="choose a dual encoder, such as open_clip/ViT-B-32, or a run that kept both of its towers; "
+            "`zoo list --source open_clip` shows some",
+        )
+    (one,) = selections
+    whole = replace(one, towers=tuple(each for each in one.spec.modalities if each in ("image", "text")))
+    return Space(dual_encoder(build(whole, offline=offline)), one.towers, one.notes)
+
+
+def name_classes(
+    both: DualEncoder,
+    task: Task,
+    naming: Naming,
+    *,
+    device: str = "auto",
+    progress: Callable[[int], None] | None = None,
+) -> ClassTexts:
+    """The classes of a task in the space of a dual encoder."""
+    text = both.tower("text")
+
+    def embed(texts: Sequence[str]) -> Array:
+        return embed_texts(text, texts, device=device, progress=progress)
+
+    return class_texts(naming.prompts(task), float(both.logit_scale), embed)
+
+
+def embed_texts(
+    tower: DualEncoder, texts: Sequence[str], *, device: str = "auto", progress: Callable[[int], None] | None = None
+) -> Array:
+    """(N, E) embeddings of texts, kept in the cache of features."""
+    ids = tuple(hashlib.sha256(b"text\0" + each.encode("utf-8", "surrogatepass")).hexdigest()[:16] for each in texts)
+    rows = Examples(inputs={"text": list(texts)}, targets=None, ids=ids, names=tuple(texts))
+    return extract(tower, rows, device=device, progress=progress).features
+
+
+def rows_of(examples: Examples, modality: Modality) -> Examples:
+    """The same rows with one of their values alone."""
+    return replace(examples, inputs={modality: examples.inputs[modality]})
