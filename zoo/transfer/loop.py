@@ -16,6 +16,7 @@ from torch import Tensor
 from zoo.data.batches import Batch, Loader
 from zoo.errors import DivergedError
 from zoo.models.backbone import Inputs
+from zoo.models.features import Features
 from zoo.models.heads import LossHead
 from zoo.records.checkpoints import Checkpoint, publish
 from zoo.transfer.averaging import Average
@@ -63,6 +64,12 @@ class Progress:
     """Epochs since the best."""
 
 
+Mixing = Callable[[Batch, int], Batch]
+"""A batch on the device and the step to the batch with rows that are mixed, their targets made soft to match."""
+Blending = Callable[[Features, Batch, int], tuple[Features, Batch]]
+"""The same of features, before the head."""
+
+
 @dataclass(frozen=True)
 class Job:
     """All that `fit` needs."""
@@ -85,6 +92,14 @@ class Job:
     """Added to the loss of the task."""
     task_weight: float = 1.0
     """Of the loss of the task beside them."""
+    mix: Mixing | None = None
+    """Changes rows and targets of a training batch together, before the forward pass."""
+    blend: Blending | None = None
+    """The same of features, before the head."""
+    schedule: Callable[[int], float] | None = None
+    """Multiplier of the rates at a step of a phase, in place of that of the training."""
+    look_every: int = 10
+    """Steps between looks at the loss on a GPU, where reading it waits for the device."""
 
 
 def fit(job: Job, resume: Checkpoint | None = None) -> Iterator[Record]:
@@ -153,7 +168,7 @@ class _Run:
         self.optimizer = make_optimizer(
             phase, stages, job.model.head, job.training, job.model.adapters, tuple(self.terms.parameters())
         )
-        self.schedule = Scheduler(job.training, max(epochs * self.per_epoch, 1), self.per_epoch)
+        self.schedule = job.schedule or Scheduler(job.training, max(epochs * self.per_epoch, 1), self.per_epoch)
         if self.resume is not None:
             self._restore(self.resume)
             self.resume = None
@@ -185,8 +200,7 @@ class _Run:
             total, count = total + loss, count + 1
             self.at.batch += len(batches)
             self.at.step += 1
-            # On a GPU reading the loss waits for the device, so it is looked at now and then.
-            if job.device.type == "cpu" or self.at.step % 10 == 0:
+            if job.device.type == "cpu" or self.at.step % job.look_every == 0:
                 self._check(loss, rate)
                 yield self._record("step", phase, number, loss=float(loss), lr=rate)
             if job.training.save_every and self.at.step % job.training.save_every == 0:
@@ -220,19 +234,25 @@ class _Run:
         return total, rate
 
     def _loss(self, batch: Batch) -> Tensor:
+        if self.job.mix is not None:
+            batch = self.job.mix(batch, self.at.step)
         assert batch.targets is not None
         own = batch.targets if isinstance(self.job.model.head, LossHead) else None
-        if not self.job.terms:
+        if not self.job.terms and self.job.blend is None:
             with self.accelerator.autocast():
                 outputs = self.model(self._inputs(batch), own)
             return outputs if own is not None else self.job.loss(outputs.float(), batch.targets)
         with self.accelerator.autocast():
             features = self.model.features(self._inputs(batch))
+            if self.job.blend is not None:
+                features, batch = self.job.blend(features, batch, self.at.step)
             outputs = self.model.head(features).float()
             seen = Seen(self.job.model, batch, features, outputs, self.at.step)
             added = [term(seen).float() for term in self.terms]
+        assert batch.targets is not None
         weight = self.job.task_weight
-        return (weight * self.job.loss(outputs, batch.targets) if weight else 0.0) + torch.stack(added).sum()
+        total = weight * self.job.loss(outputs, batch.targets) if weight else torch.zeros((), device=outputs.device)
+        return total + torch.stack(added).sum() if added else total
 
     def _inputs(self, batch: Batch) -> Inputs:
         if not self.images:
