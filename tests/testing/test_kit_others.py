@@ -15,6 +15,7 @@ import zoo
 from zoo import DataError, DatasetSpec, Features, Head, HeadSpec, Phase, ScorerSpec, StageRow, Table
 from zoo.testing import check_dataset, check_head, check_scorer, check_strategy
 from zoo.transfer.options import Training
+from zoo.transfer.terms import Seen, Term
 
 
 def failed(found: Any) -> list[str]:
@@ -193,6 +194,25 @@ class DeadAdapters(Everything):
         return type("Inserted", (), {"layers": ("top",), "parameters": (extra,), "fold": lambda self: None})()
 
 
+class Counting(Term):
+    """Counts its calls where no checkpoint finds it, and has a parameter that it never uses."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls, self.idle = 0, nn.Parameter(torch.zeros(3))
+
+    def forward(self, seen: Seen) -> Tensor:
+        self.calls += 1
+        return self.calls * seen.outputs.square().mean()
+
+
+class Counted(Everything):
+    task_weight = 1.0
+
+    def terms(self, setting: Any) -> tuple[Term, ...]:
+        return (Counting(),)
+
+
 STRATEGIES = [
     (ForgetsTheHead, "trains-the-head"),
     (UnknownStage, "known-names"),
@@ -203,6 +223,8 @@ STRATEGIES = [
     (Dice, "repeats"),
     (DeafToItsOption, "options"),
     (DeadAdapters, "trains-what-it-says"),
+    (Counted, "trains-what-it-says"),
+    (Counted, "resumes-alike"),
 ]
 
 

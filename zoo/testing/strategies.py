@@ -4,29 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import tempfile
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from zoo.catalog.catalog import Catalog
 from zoo.catalog.factories import import_factory
-from zoo.catalog.spec import BackboneSpec, ImagePreprocess, Modality, StrategySpec
-from zoo.data.batches import Loader
-from zoo.data.transforms import ImageProcessor
-from zoo.data.types import Examples, Task
-from zoo.models.backbone import Backbone, Inputs, Stage
-from zoo.models.features import Features
-from zoo.models.heads import LinearHead
+from zoo.catalog.spec import StrategySpec
+from zoo.models.backbone import Stage
 from zoo.testing.offered import offered
 from zoo.testing.report import Broken, Conformance, Inapplicable, few, law, laws_of, require
-from zoo.testing.samples import samples
-from zoo.transfer.loop import Job, fit
-from zoo.transfer.model import Model
+from zoo.testing.strategy_training import goes_on_alike, moves_as_told
 from zoo.transfer.optim import Scheduler, make_optimizer, set_rates
 from zoo.transfer.options import Schedule, Training
 from zoo.transfer.strategies import ADAPTERS, HEAD, Adapting, Phase, StageRow, Strategy
@@ -210,117 +201,22 @@ def _moves_as_told(subject: StrategySubject, rows: Sequence[StageRow], phase: Ph
     return compared
 
 
-class Small(Backbone):
-    """Three convolutions with batch norm: a backbone to try a strategy on."""
-
-    spec = BackboneSpec("testing", "small", "zoo.testing.strategies:Small", ("image",), "cnn")
-    modalities = ("image",)
-    dim = 8
-
-    def __init__(self) -> None:
-        super().__init__()
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            self.stem, self.middle, self.top = (_block(c) for c in (3, 8, 8))
-
-    def forward(self, batch: Inputs) -> Features:
-        found = self.top(self.middle(self.stem(batch["image"]["pixels"])))
-        grid = (found.shape[2], found.shape[3])
-        return Features(found.mean((2, 3)), found.flatten(2).transpose(1, 2), grid=grid)
-
-    def stages(self) -> list[Stage]:
-        return [Stage("stem", (self.stem,)), Stage("middle", (self.middle,)), Stage("top", (self.top,))]
-
-    def processor(self, modality: Modality) -> ImageProcessor:
-        return ImageProcessor(ImagePreprocess(size=(16, 16), fit="squash"))
-
-
-def _block(channels: int) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(channels, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(0.1))
-
-
 @law(consequence="frozen layers drift, or layers that the plan lists as trained never learn")
 def trains_what_it_says(subject: StrategySubject) -> str:
     """In real training exactly the stages of the table change, the rest stays bit-identical, inserted tensors learn."""
-    strategy = subject.made()
-    backbone = Small()
-    rows = [StageRow(stage.name, stage.branch) for stage in backbone.stages()]
-    phases = [phase for phase in strategy.phases(rows) if phase.solver == "gradient"]
-    if not phases:
-        raise Inapplicable("no phase takes steps")
-    model = Model(backbone.eval(), LinearHead(backbone.dim, 3))
-    inserted = None
-    if isinstance(strategy, Adapting):
-        processor = backbone.processor("image")
-        one = processor.finish(processor.collate([processor(samples("image", 1)[0])]))
-        inserted = strategy.adapt(backbone, {"image": one})
-        model.adapters = tuple(inserted.parameters)
-    plain = _owned(backbone, rows, {id(parameter) for parameter in model.adapters})
-    before = {name: [t.detach().clone() for t in tensors] for name, tensors in plain.items()}
-    added = [p.detach().clone() for p in model.adapters]
-    head = [p.detach().clone() for p in model.head.parameters()]
-    _train(model, phases)
-    moved = {name: [not torch.equal(a, b) for a, b in zip(before[name], plain[name], strict=True)] for name in plain}
-    told = {name for phase in phases for name in phase.trained(rows)}
-    for name, changes in moved.items():
-        require(name in told or not any(changes), f"{name} is frozen in every phase and {sum(changes)} tensors changed")
-        require(name not in told or all(changes), f"{name} is trained and {len(changes) - sum(changes)} tensors stayed")
-    still = sum(torch.equal(a, b) for a, b in zip(head, model.head.parameters(), strict=True))
-    require(not still, f"{still} tensors of the head stayed as they were")
-    still = sum(torch.equal(a, b) for a, b in zip(added, model.adapters, strict=True))
-    require(not still, f"{still} of {len(added)} inserted tensors never moved: they pass no gradient")
-    if inserted is not None:
-        names = {name for name, _ in Small().named_parameters()}
-        inserted.fold()
-        require({n for n, _ in backbone.named_parameters()} == names, "fold() leaves another architecture behind")
-    return f"{', '.join(sorted(told)) or 'no stage'} and the head" + (f", {len(added)} inserted" if added else "")
+    return moves_as_told(subject.made())
 
 
-def _owned(backbone: Backbone, rows: Sequence[StageRow], adapters: set[int]) -> dict[str, list[Tensor]]:
-    """What no adapter trains, by stage: the backbone's own parameters and, of batch norm, running statistics."""
-    found: dict[str, list[Tensor]] = {row.name: [] for row in rows}
-    for stage in backbone.stages():
-        for module in stage.modules:
-            found[stage.name] += [p for p in module.parameters() if id(p) not in adapters]
-            found[stage.name] += [b for b in module.buffers() if b.is_floating_point()]
-    return found
-
-
-def _train(model: Model, phases: Sequence[Phase]) -> None:
-    """Two epochs of every phase on twelve pictures of three classes."""
-    import numpy as np
-
-    values = [samples("image", 12)[row] for row in range(12)]
-    ids = tuple(str(row) for row in range(12))
-    examples = Examples({"image": values}, np.arange(12) % 3, ids, ids)
-    loader = Loader(examples, {"image": model.backbone.processor("image")}, batch_size=4, train=True)
-    training = Training(optimizer="adamw", lr=0.01, epochs=2 * len(phases), schedule="constant", batch_size=4)
-    task = Task("multiclass", ("a", "b", "c"), ("label",))
-    with tempfile.TemporaryDirectory() as folder:
-        job = Job(
-            model=model,
-            loader=loader,
-            phases=phases,
-            training=training,
-            loss=_loss(task),
-            device=torch.device("cpu"),
-            bf16=False,
-            folder=Path(folder),
-        )
-        for _ in fit(job):
-            pass
-
-
-def _loss(task: Task) -> Callable[[Tensor, Tensor], Tensor]:
-    from zoo.transfer.tasks import loss_for
-
-    return loss_for(task)
+@law(consequence="a run that was killed goes on to another result than it would have had")
+def resumes_alike(subject: StrategySubject) -> str:
+    """Training that is stopped in the middle of an epoch and resumed ends with the same weights, bit for bit."""
+    return goes_on_alike(subject.made)
 
 
 STRATEGY_LAWS = laws_of(
     "strategy",
     (table, known_names, rates, trains_the_head, solver, repeats, options),
-    (rates_survive_schedules, trains_what_it_says),
+    (rates_survive_schedules, trains_what_it_says, resumes_alike),
 )
 
 
