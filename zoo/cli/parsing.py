@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import typer
@@ -30,7 +30,24 @@ class Grouped(TyperCommand):
                 formatter.write_dl(records)
 
 
-def options_of(text: str | None) -> dict[str, float] | None:
+def under(heading: str) -> Callable[..., Any]:
+    """Options that `--help` shows under a heading of their own: help first, then other spellings than the name."""
+    return lambda help, *names: typer.Option(*names, help=help, rich_help_panel=heading)  # noqa: A006
+
+
+def given(**values: Any) -> dict[str, Any]:
+    """What was typed."""
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def names(value: str | None) -> tuple[str, ...] | None:
+    """The names in `a,b`."""
+    return None if value is None else tuple(part.strip() for part in value.split(","))
+
+
+def options_of(
+    text: str | None, option: str = "--strategy-options", example: str = "decay=0.8,groups=4"
+) -> dict[str, float] | None:
     """The numbers in `decay=0.8,groups=4`.
 
     Raises:
@@ -45,7 +62,7 @@ def options_of(text: str | None) -> dict[str, float] | None:
             found[name.strip()] = float(value)
         except ValueError as error:
             raise UsageError(
-                f"--strategy-options {text}: '{part}' is no number with a name", help="write it as decay=0.8,groups=4"
+                f"{option} {text}: '{part}' is no number with a name", help=f"write it as {example}"
             ) from error
     return found
 

@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from zoo.data.types import ReadOptions
 from zoo.errors import UnknownNameError, UsageError, close_matches
 from zoo.transfer.options import Training
+from zoo.transfer.teaching import DistillOptions
 
 SCHEMA = 1
 BASELINES = ("auto", "random", "none")
@@ -46,6 +47,8 @@ class RunConfig:
     read: ReadOptions = field(default_factory=ReadOptions)
     train: Training = field(default_factory=Training)
     out: Output = field(default_factory=Output)
+    distill: DistillOptions | None = None
+    """Who teaches; None: the labels alone."""
 
     def __post_init__(self) -> None:
         if self.baseline not in BASELINES:
@@ -64,6 +67,8 @@ _WORDS = {
     "tuple[str, ...]": "a name, or a list of names",
 }
 _SECTIONS: dict[str, type[Any]] = {"read": ReadOptions, "train": Training, "out": Output}
+_IF_THERE: dict[str, type[Any]] = {"distill": DistillOptions}
+"""Sections that most runs lack."""
 
 
 def read_config(path: Path) -> RunConfig:
@@ -92,6 +97,9 @@ def read_config(path: Path) -> RunConfig:
         raise UsageError(f"{path} has schema {schema!r}; this zoo reads schema {SCHEMA}", help=f"write zoo: {SCHEMA}")
     for name, kind in _SECTIONS.items():
         value[name] = _section(kind, value.get(name) or {}, f"{path}: {name}.")
+    for name, kind in _IF_THERE.items():
+        if value.get(name) is not None:
+            value[name] = _section(kind, value[name], f"{path}: {name}.")
     return _section(RunConfig, value, f"{path}: ")
 
 
@@ -103,9 +111,10 @@ def merge(config: RunConfig, given: Mapping[str, Any]) -> RunConfig:
     """
     plain = dataclasses.asdict(config)
     for key, value in given.items():
-        plain[key] = {**plain[key], **value} if isinstance(value, Mapping) else value
-    for name, kind in _SECTIONS.items():
-        plain[name] = _section(kind, plain[name], "--")
+        plain[key] = {**(plain[key] or {}), **value} if isinstance(value, Mapping) else value
+    for name, kind in {**_SECTIONS, **_IF_THERE}.items():
+        if plain[name] is not None:
+            plain[name] = _section(kind, plain[name], "--")
     return _section(RunConfig, plain, "--")
 
 
