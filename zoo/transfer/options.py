@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from zoo.data.types import MANY_ANSWERS, Dataset, TaskKind
 from zoo.errors import UsageError
+from zoo.transfer.mixing import mix_of
 from zoo.transfer.strategies import choose
 
 Optimizer = Literal["sgd", "adam", "adamw"]
@@ -63,6 +64,10 @@ class Training:
     weight_decay: float = 0.01
     dropout: float = 0.0
     label_smoothing: float = 0.0
+    class_weights: str | None = None
+    """How much the rows of each class count: balanced, or as in "1,2.5" or "ants=2,bees=1"; None: all alike."""
+    mix: str | None = None
+    """Mixing of training rows, as in "mixup=0.2", "cutmix=1" or both; None: none."""
     clip_norm: float = 1.0
     """Largest norm of all gradients together; 0: never clipped."""
     early_stop: int | None = None
@@ -85,6 +90,8 @@ class Training:
             value = getattr(self, name)
             if value is not None and not value >= 0:
                 raise UsageError(f"--{name.replace('_', '-')} {value} is below 0", help="give 0 or a greater number")
+        if self.mix is not None:
+            mix_of(self.mix)
         if self.ema is not None and not 0 < self.ema < 1:
             raise UsageError(f"--ema {self.ema} is outside (0, 1)", help="give a decay such as 0.99")
         for name, share in {

@@ -124,7 +124,7 @@ class Fitting:
 
     def _job(self, trained: Trained, training: Training, checkpoints: Path) -> Job:
         session, task, scale = self.session, self.task, self.scale
-        loss = loss_for(task, training.loss, training.label_smoothing)
+        loss = loss_for(task, training.loss, training.label_smoothing, session.class_weights)
         loader = Loader(
             self.train,
             trained.processors(),
@@ -155,6 +155,8 @@ class Fitting:
             stop=self.stop,
             terms=terms,
             task_weight=weight,
+            mix=session.mixers.mix,
+            blend=session.mixers.blend,
         )
 
     def _terms(self, training: Training, steps: int) -> tuple[tuple[Term, ...], float]:

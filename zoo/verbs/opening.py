@@ -24,6 +24,7 @@ from zoo.transfer.precision import check_installed
 from zoo.transfer.tasks import loss_for
 from zoo.transfer.terms import Guided
 from zoo.transfer.trained import set_pooling
+from zoo.transfer.weighting import Weights, class_weights, described
 from zoo.verbs.check import without_bad_files
 from zoo.verbs.config import RunConfig
 from zoo.verbs.run import Event, Watch
@@ -46,6 +47,8 @@ class Opened:
     """What adds to the loss besides the strategy."""
     unlabelled: Examples | None = None
     """Rows of the target without labels."""
+    class_weights: Weights | None = None
+    """(K,) how much the rows of each class count; None: all alike."""
 
 
 def open_job(config: RunConfig, backbone: Backbone | None, data: Dataset | None, watch: Watch) -> Opened:
@@ -87,7 +90,11 @@ def open_job(config: RunConfig, backbone: Backbone | None, data: Dataset | None,
     unlabelled = open_unlabelled(config.unlabelled, data, backbone, config.read, watch)
     notes += [*data.notes, *_cut(data, backbone), *reasons, *(unlabelled.notes if unlabelled else ())]
     rows = unlabelled.examples if unlabelled else None
-    return Opened(config, data, backbone, training, tuple(notes), watch, unlabelled=rows)
+    weights = None
+    if training.class_weights is not None:
+        weights = class_weights(training.class_weights, data.task, data.splits["train"].targets)
+        notes.append(described(weights, data.task.classes))
+    return Opened(config, data, backbone, training, tuple(notes), watch, unlabelled=rows, class_weights=weights)
 
 
 def _settled(given: Training, data: Dataset, backbone: Backbone) -> tuple[Training, tuple[str, ...]]:

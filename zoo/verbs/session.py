@@ -23,6 +23,7 @@ from zoo.transfer.devices import choose_device, use_bf16
 from zoo.transfer.estimate import estimate
 from zoo.transfer.loop import epochs_of, steps_per_epoch
 from zoo.transfer.metrics import primary
+from zoo.transfer.mixing import NO_MIXERS, check_guides, mixers
 from zoo.transfer.model import Model
 from zoo.transfer.probe import solve
 from zoo.transfer.scores import RowScores, Scores, score
@@ -55,6 +56,7 @@ class Session:
         self.watch = opened.watch
         self.guides = opened.guides
         self.unlabelled = opened.unlabelled
+        self.class_weights = opened.class_weights
         self.device = choose_device(training.device)
         self.bf16 = use_bf16(training.precision, self.device)
         stages = backbone.stages()
@@ -84,6 +86,11 @@ class Session:
             )
         self.gradient_phases = tuple(phase for phase in self.phases if phase.solver == "gradient")
         self.model, self.head_options, one = self._model()
+        self.mixers = NO_MIXERS
+        if training.mix is not None:
+            check_guides(training.mix, (strategy, *opened.guides))
+            gradient = bool(self.gradient_phases)
+            self.mixers = mixers(training.mix, opened.data.task, training.seed, self.model, one, gradient=gradient)
         self.plan = self._plan(one)
 
     def train(self, folder: RunFolder, stop: Callable[[], bool], *, resume: bool) -> Trained:
@@ -207,7 +214,9 @@ class Session:
         features = self.features(train, "extracting")
         if isinstance(self.strategy, Aligning) and self.unlabelled is not None:
             features = self.strategy.align(features, self.features(self.unlabelled, "extracting"))
-        solution = solve(features, train.targets, self.data.task, seed=self.training.seed)
+        solution = solve(
+            features, train.targets, self.data.task, seed=self.training.seed, class_weights=self.class_weights
+        )
         edge = ", the last that was tried" if solution.at_edge else ""
         self.watch(Event(note=f"probe solved in {solution.seconds:.1f} s, C = {solution.C:g}{edge}"))
         folder.log({"split": "train", "C": solution.C, "seconds": solution.seconds})
