@@ -49,7 +49,7 @@ class KnnHead(Head):
         self.register_buffer("prior", torch.full((max(outputs, 2),), 1 / max(outputs, 2)))
         self.register_buffer("k", torch.tensor(1))
         self.register_buffer("temperature", torch.tensor(math.inf))
-        self.register_load_state_dict_pre_hook(_make_room)
+        self.register_load_state_dict_pre_hook(_make_room)  # type: ignore[no-untyped-call]
 
     def forward(self, features: Features) -> Tensor:
         """(B, outputs): logarithms of the votes for classes, their log-odds for labels, the mean of numbers."""

@@ -95,7 +95,8 @@ def _source(part: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _recipe(run: Run, training: Mapping[str, Any]) -> str:
     if not run.plan.estimate.steps:
-        return "A linear head, solved on frozen features."
+        head = "A linear head" if training["head"] == "linear" else f"The head {training['head']}"
+        return f"{head}, solved on frozen features."
     given = {name: value for name, value in training.items() if value is not None and value != ()}
     return f"{run.plan.estimate.steps:,} steps: {', '.join(f'{name} {value}' for name, value in given.items())}."
 
