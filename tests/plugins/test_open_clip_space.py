@@ -117,3 +117,45 @@ def test_the_command_prints_every_class_and_its_prompts(
     shown = capsys.readouterr().out
     assert "accuracy" in shown
     assert "pale-green" in shown
+
+
+@pytest.mark.parametrize("strategy", ["head", "lora"])
+def test_a_run_with_the_text_head_begins_where_zero_shot_ends(
+    strategy: str, clip: tuple[str, Any], photos: Path, tmp_path: Path
+) -> None:
+    zero = zoo.zero_shot(clip[0], photos, templates=TEMPLATES, device="cpu")
+    training = zoo.Training(templates=TEMPLATES, augment="none")
+    run = finetune(clip[0], photos, tmp_path, strategy=strategy, epochs=1, lr=1e-9, training=training)
+    assert run.metrics["accuracy"] == zero.metrics["accuracy"]
+    assert run.metrics["log_loss"] == pytest.approx(zero.metrics["log_loss"], abs=1e-4)
+    assert run.load().backbone.modalities == ("image",)  # the plain image tower, with an ordinary head
+    assert zoo.evaluate(run.path, device="cpu").metrics == run.metrics
+
+
+def test_the_text_head_learns(clip: tuple[str, Any], photos: Path, tmp_path: Path) -> None:
+    run = finetune(clip[0], photos, tmp_path, strategy="full", epochs=4, lr=3e-3)
+    assert (run.metrics["accuracy"] or 0) > 0.9
+    (said, *_) = run.predict([photos / "blue" / "0.png"], device="cpu")
+    assert said.label == "blue"
+
+
+def test_of_images_and_texts_the_run_reads_the_images(clip: tuple[str, Any], photos: Path, tmp_path: Path) -> None:
+    rows = [f"{each},seen {each.stem},{each.parent.name}" for each in sorted(photos.glob("*/*.png"))]
+    (tmp_path / "both.csv").write_text("\n".join(["image,text,label", *rows]))
+    run = finetune(clip[0], tmp_path / "both.csv", tmp_path, strategy="head", epochs=1)
+    assert run.load().backbone.modalities == ("image",)
+    assert zoo.evaluate(run.path, device="cpu").metrics == run.metrics
+
+
+def test_what_cannot_begin_with_names_says_why(clip: tuple[str, Any], photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(zoo.UsageError, match="resnet18@random has no space"):
+        finetune("torchvision/resnet18@random", photos, tmp_path)
+    with pytest.raises(zoo.UsageError, match="--templates says how classes are called"):
+        zoo.finetune(clip[0], photos, training=zoo.Training(templates=("{}",)))
+    with pytest.raises(zoo.UsageError, match="--pooling mean gives other vectors"):
+        finetune(clip[0], photos, tmp_path, training=zoo.Training(pooling="mean"))
+
+
+def finetune(name: str, data: Path, tmp_path: Path, **options: Any) -> zoo.Run:
+    out = zoo.Output(dir=str(tmp_path / "runs"), name="run")
+    return zoo.finetune(name, data, head="text", device="cpu", baseline="none", out=out, **options)

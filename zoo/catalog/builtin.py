@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from zoo.catalog.hooks import hookimpl
-from zoo.catalog.spec import BackboneSpec, HeadSpec, StrategySpec, WeightsSpec
+from zoo.catalog.spec import BackboneSpec, HeadSpec, Modality, StrategySpec, WeightsSpec
 
 zoo_api = 1
 
@@ -21,6 +22,13 @@ def zoo_heads() -> Iterable[HeadSpec]:
         HeadSpec("mlp", at + "mlp", "a hidden layer of the same width, then a linear one"),
         HeadSpec("gap-dense", at + "gap_dense", "global average of the tokens, dense(1024), then a linear layer"),
         HeadSpec("attention", at + "attention", "a learned query attends to the tokens, then a linear layer"),
+        HeadSpec(
+            "text",
+            "zoo.models.text_heads:text",
+            "scaled cosines with one vector a class, at first the embedding of its name",
+            tasks=("binary", "multiclass"),
+            names=True,
+        ),
         HeadSpec(
             "segment",
             "zoo.models.dense_heads:segment",
@@ -76,9 +84,15 @@ def zoo_resolve(name: str) -> BackboneSpec | None:
         factory="zoo.transfer.source:build_run",
         modalities=modalities,
         family="run",
+        space=_space(saved["parts"], modalities),
         weights=(WeightsSpec(tag="", origin=f"file:{(path / 'model' / 'model.safetensors').resolve()}"),),
         options={"path": str(path.resolve())},
     )
+
+
+def _space(parts: list[Any], modalities: tuple[Modality, ...]) -> str | None:
+    """The space that both towers of a run's one backbone share; None where one of them was not kept."""
+    return parts[0]["spec"].get("space") if len(parts) == 1 and len(modalities) > 1 else None
 
 
 def _local(name: str) -> BackboneSpec:

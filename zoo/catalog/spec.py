@@ -193,6 +193,8 @@ class HeadSpec:
     solved on frozen features; None: it is trained by steps."""
     trainable: bool = True
     """Whether steps can train it; False: it can only be solved."""
+    names: bool = False
+    """Whether it begins with the names of the classes, so that it needs a backbone with a text space."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,8 @@ def finetune(
     unfreeze: Annotated[int | None, _fine("Stages that partial trains, from the top.")] = None,
     strategy_options: Annotated[str | None, _fine("Of other strategies, as in decay=0.8 or rank=16.")] = None,
     head: Annotated[str | None, typer.Option(help="linear, mlp, attention, fcos, ...; see `zoo list heads`.")] = None,
+    templates: Annotated[list[str] | None, _fine("Of class names, as 'a photo of a {}.', again for more.")] = None,
+    classes: Annotated[str | None, _fine("File of class names: JSON by label, or one a line.")] = None,
     pooling: Annotated[str | None, _fine("native, cls, mean, max or last.")] = None,
     loss: Annotated[str | None, _fine("bce, cross-entropy, focal, mse or huber.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training rows.")] = None,
@@ -100,7 +102,8 @@ def finetune(
     """Parse, call the verb, render."""
     train = _given(
         strategy=strategy, unfreeze=unfreeze, strategy_options=options_of(strategy_options),
-        head=head, pooling=pooling, loss=loss, epochs=epochs,
+        head=head, templates=tuple(templates or ()) or None, class_names=classes,
+        pooling=pooling, loss=loss, epochs=epochs,
         batch_size=None if batch_size == "auto" else batch_size, accumulate=accumulate, ema=ema,
         lr=lr, backbone_lr=backbone_lr, optimizer=optimizer,
         schedule=schedule, warmup=warmup, step_size=step_size, milestones=_numbers(milestones), dropout=dropout,

@@ -37,6 +37,10 @@ class Training:
     """Other fields of the strategy, such as {"decay": 0.8} of `layer-decay`."""
     head: str | None = None
     """None: linear; segment, token-classifier or fcos where the task is one of pixels, words or boxes."""
+    templates: tuple[str, ...] = ()
+    """What is written of a class, with `{}` where its name goes, or names of sets; of heads that begin with names."""
+    class_names: str | None = None
+    """A file that says how classes are called: JSON from label to name, or a name a line."""
     image_size: int | None = None
     """Of the longer side of images in detection, rounded up to whole strides; None: that of the data, 640 at most."""
     pooling: str | None = None

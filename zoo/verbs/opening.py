@@ -19,6 +19,7 @@ from zoo.models.backbone import Backbone
 from zoo.models.fusion import Fused, Paired, fuse
 from zoo.models.load import build, check_rows, check_serves, serving
 from zoo.transfer.devices import choose_device
+from zoo.transfer.named import Named
 from zoo.transfer.options import Subject, Training, resolve
 from zoo.transfer.precision import check_installed
 from zoo.transfer.tasks import loss_for
@@ -28,6 +29,7 @@ from zoo.transfer.weighting import Weights, class_weights, described
 from zoo.verbs.check import without_bad_files
 from zoo.verbs.config import RunConfig
 from zoo.verbs.run import Event, Watch
+from zoo.verbs.spaces import open_named, open_space_of
 from zoo.verbs.unlabelled import open_unlabelled
 
 
@@ -47,6 +49,8 @@ class Opened:
     """What adds to the loss besides the strategy."""
     unlabelled: Examples | None = None
     """Rows of the target without labels."""
+    named: Named | None = None
+    """The classes as texts, where the head begins with them."""
     class_weights: Weights | None = None
     """(K,) how much the rows of each class count; None: all alike."""
 
@@ -64,11 +68,17 @@ def open_job(config: RunConfig, backbone: Backbone | None, data: Dataset | None,
             raise UsageError("a backbone and data are needed", help="zoo finetune starter/glyph-cnn sklearn:digits")
         selections = default_catalog().select(config.backbone, weights=config.weights, offline=config.offline)
         notes += [note for selection in selections for note in selection.notes]
+    space = open_space_of(config, backbone)
     if data is None:
         wanted = _wanted(selections, backbone)
         options = config.read if config.read.modalities or wanted is None else replace(config.read, modalities=wanted)
         watch(Event(note=f"reading {config.data}"))
         data = read_dataset(str(config.data), options)
+        if space is not None and config.read.modalities is None and len(data.modalities) > 1:
+            # As the finished run will be evaluated: with what its one tower takes.
+            data = read_dataset(str(config.data), replace(options, modalities=(space.modality(data),)))
+    if space is not None:
+        backbone = space.both.tower(space.modality(data))
     if backbone is None:
         parts = [
             build(serving(each, data.modalities), offline=config.offline, seed=config.train.seed) for each in selections
@@ -87,6 +97,7 @@ def open_job(config: RunConfig, backbone: Backbone | None, data: Dataset | None,
     training, reasons = _settled(config.train, data, backbone)
     if training.pooling is not None:
         set_pooling(backbone, training.pooling)
+    named = open_named(space, data.task, training, watch)
     unlabelled = open_unlabelled(config.unlabelled, data, backbone, config.read, watch)
     notes += [*data.notes, *_cut(data, backbone), *reasons, *(unlabelled.notes if unlabelled else ())]
     rows = unlabelled.examples if unlabelled else None
@@ -94,7 +105,7 @@ def open_job(config: RunConfig, backbone: Backbone | None, data: Dataset | None,
     if training.class_weights is not None:
         weights = class_weights(training.class_weights, data.task, data.splits["train"].targets)
         notes.append(described(weights, data.task.classes))
-    return Opened(config, data, backbone, training, tuple(notes), watch, unlabelled=rows, class_weights=weights)
+    return Opened(config, data, backbone, training, tuple(notes), watch, unlabelled=rows, named=named, class_weights=weights)
 
 
 def _settled(given: Training, data: Dataset, backbone: Backbone) -> tuple[Training, tuple[str, ...]]:

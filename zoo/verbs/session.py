@@ -56,6 +56,7 @@ class Session:
         self.watch = opened.watch
         self.guides = opened.guides
         self.unlabelled = opened.unlabelled
+        self.named = opened.named
         self.class_weights = opened.class_weights
         self.device = choose_device(training.device)
         self.bf16 = use_bf16(training.precision, self.device)
@@ -170,6 +171,8 @@ class Session:
             if isinstance(self.strategy, Adapting):
                 self.inserted = self.strategy.adapt(self.backbone, inputs)
             model = options.model(self.backbone)
+        if self.named is not None:
+            self.named.begin(model.head)
         if self.inserted is not None:
             model.adapters = tuple(self.inserted.parameters)
         if self.data.task.kind == "detection" and not isinstance(model.head, LossHead):

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from zoo.catalog.catalog import Catalog
 from zoo.catalog.discovery import default_catalog
 from zoo.catalog.spec import Modality
 from zoo.data.types import Dataset, Examples, Task
@@ -15,8 +14,12 @@ from zoo.errors import UsageError
 from zoo.models.backbone import Backbone
 from zoo.models.dual import DualEncoder, dual_encoder
 from zoo.models.load import build
+from zoo.transfer.named import Named, names_classes
+from zoo.transfer.options import Training
 from zoo.transfer.zeroshot import Array, ClassTexts, class_prompts, class_texts, read_names
+from zoo.verbs.config import RunConfig
 from zoo.verbs.extract import extract
+from zoo.verbs.run import Event, Watch
 
 
 @dataclass(frozen=True)
@@ -59,9 +62,7 @@ class Space:
         )
 
 
-def open_space(
-    backbone: str | Backbone, *, weights: str | None = None, offline: bool = False, catalog: Catalog | None = None
-) -> Space:
+def open_space(backbone: str | Backbone, *, weights: str | None = None, offline: bool = False, seed: int = 0) -> Space:
     """Both towers of a dual encoder, by name or loaded already.
 
     Raises:
@@ -73,7 +74,7 @@ def open_space(
         if len(asked) < 2:
             raise both.no_tower("text" if asked == ("image",) else "image")
         return Space(both, asked)
-    selections = (catalog or default_catalog()).select(backbone, weights=weights, offline=offline)
+    selections = default_catalog().select(backbone, weights=weights, offline=offline)
     if len(selections) > 1 or selections[0].spec.space is None:
         raise UsageError(
             f"{backbone} has no space that images and texts share",
@@ -82,7 +83,7 @@ def open_space(
         )
     (one,) = selections
     whole = replace(one, towers=tuple(each for each in one.spec.modalities if each in ("image", "text")))
-    return Space(dual_encoder(build(whole, offline=offline)), one.towers, one.notes)
+    return Space(dual_encoder(build(whole, offline=offline, seed=seed)), one.towers, one.notes)
 
 
 def name_classes(
@@ -109,6 +110,41 @@ def embed_texts(
     ids = tuple(hashlib.sha256(b"text\0" + each.encode("utf-8", "surrogatepass")).hexdigest()[:16] for each in texts)
     rows = Examples(inputs={"text": list(texts)}, targets=None, ids=ids, names=tuple(texts))
     return extract(tower, rows, device=device, progress=progress).features
+
+
+def open_space_of(config: RunConfig, backbone: Backbone | None) -> Space | None:
+    """Both towers, where the run begins with the names of the classes; None where it does not.
+
+    Raises:
+        UsageError: the backbone has no text space, or ways to name classes that nothing begins with.
+    """
+    if names_classes(config.train):
+        given = backbone if backbone is not None else str(config.backbone)
+        return open_space(given, weights=config.weights, offline=config.offline, seed=config.train.seed)
+    for option, value in (("--templates", config.train.templates), ("--classes", config.train.class_names)):
+        if value:
+            raise UsageError(
+                f"{option} says how classes are called, and this head does not ask", help="add --head text"
+            )
+    return None
+
+
+def open_named(space: Space | None, task: Task, training: Training, watch: Watch) -> Named | None:
+    """The classes as texts, where the run begins with them.
+
+    Raises:
+        UsageError: a task without one class a row, or features that are no embeddings.
+    """
+    if space is None:
+        return None
+    if training.pooling not in (None, "native"):
+        raise UsageError(
+            f"--pooling {training.pooling} gives other vectors than the names of classes have",
+            help=f"leave it out, or use another head than {training.head}",
+        )
+    watch(Event(note="reading the names of the classes"))
+    naming = Naming(training.templates, training.class_names)
+    return Named(name_classes(space.both, task, naming, device=training.device), space.both.tower("text"))
 
 
 def rows_of(examples: Examples, modality: Modality) -> Examples:
