@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,6 +30,8 @@ FRAMES = 50
 """A second of sound, as speech models count: so that its length compares with that of a text."""
 AHEAD = 4
 """Batches prepared ahead."""
+Place = tuple[int, int]
+"""A batch by its view and its index in it: with views, the same place is always the same batch."""
 
 
 @dataclass
@@ -42,6 +44,10 @@ class Batch:
     """(B,) index of each row in its `Examples`; stays on the CPU."""
     processors: Mapping[Modality, Processor]
     finished: bool = False
+    place: Place | None = None
+    """Where epochs repeat themselves."""
+    recorded: Any = None
+    """What is known of this batch from an earlier epoch, for whoever recorded it."""
 
     def to(self, device: torch.device) -> Batch:
         """On the device, converted there to what a backbone takes."""
@@ -52,7 +58,7 @@ class Batch:
         if not self.finished:
             moved = {modality: self.processors[modality].finish(tensors) for modality, tensors in moved.items()}
         targets = None if self.targets is None else self.targets.to(device, non_blocking=True)
-        return Batch(moved, targets, self.rows, self.processors, finished=True)
+        return replace(self, inputs=moved, targets=targets, finished=True)
 
 
 class Loader:
@@ -104,6 +110,11 @@ class Loader:
         return self.train and rest == 1 and whole > 0
 
     @property
+    def draws(self) -> bool:
+        """Whether inputs change by chance from epoch to epoch."""
+        return self.train and self.augment != Augment() and "image" in self.processors
+
+    @property
     def padding(self) -> float:
         """Positions computed for each real one, in evaluation order; 1 where nothing is padded."""
         real = int(self.lengths.sum())
@@ -130,24 +141,52 @@ class Loader:
             batches[-1] = np.concatenate([batches[-1], single])
         return batches if alike else [batches[i] for i in rng.permutation(len(batches))]
 
-    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
-        """The batches of one epoch, from the `start`-th on: a resumed epoch goes on where it stopped."""
-        order = self.order(number)[start:]
-        with ThreadPoolExecutor(self.threads, thread_name_prefix="zoo-loader") as pool:
-            pending: deque[Future[Batch]] = deque()
-            upcoming = iter(order)
-            try:
-                for rows in upcoming:
-                    pending.append(pool.submit(self._batch, rows, number))
-                    if len(pending) >= AHEAD:
-                        yield pending.popleft().result()
-                while pending:
-                    yield pending.popleft().result()
-            finally:
-                for future in pending:
-                    future.cancel()
+    def places(self, epoch: int, views: int | None = None, group: int = 1) -> list[Place]:
+        """The view and the index of each batch of this epoch, in order; see `epoch`."""
+        count = len(self)
+        if views is None:
+            return [(epoch, index) for index in range(count)]
+        shuffled = np.random.default_rng((self.seed, epoch, views)).permutation(-(-count // group))
+        members = (range(int(each) * group, min((int(each) + 1) * group, count)) for each in shuffled)
+        return [(epoch % views, index) for indices in members for index in indices]
 
-    def _batch(self, rows: np.ndarray[Any, np.dtype[np.int64]], epoch: int) -> Batch:
+    def epoch(
+        self,
+        number: int,
+        start: int = 0,
+        *,
+        views: int | None = None,
+        group: int = 1,
+        ready: Callable[[Place], Batch | None] = lambda place: None,
+    ) -> Iterator[Batch]:
+        """The batches of one epoch, from the `start`-th on: a resumed epoch goes on where it stopped.
+
+        Args:
+            number: of the epoch.
+            start: batches to leave out.
+            views: every epoch consists of the batches of epoch `number % views`, rows, padding and augmentation
+                alike, in an order of its own; None: every epoch draws its own batches.
+            group: neighbours that stay together in that order, as they make one step.
+            ready: a batch that need not be made, or None; asked a few batches ahead, once an epoch for each place.
+        """
+        order = self.order(number if views is None else number % views)
+        upcoming = deque(self.places(number, views, group)[start:])
+        with ThreadPoolExecutor(self.threads, thread_name_prefix="zoo-loader") as pool:
+            pending: deque[Batch | Future[Batch]] = deque()
+            try:
+                while upcoming or pending:
+                    while upcoming and len(pending) < AHEAD:
+                        view, index = upcoming.popleft()
+                        known = ready((view, index))
+                        pending.append(known or pool.submit(self._batch, order[index], view, index))
+                    first = pending.popleft()
+                    yield first if isinstance(first, Batch) else first.result()
+            finally:
+                for each in pending:
+                    if isinstance(each, Future):
+                        each.cancel()
+
+    def _batch(self, rows: np.ndarray[Any, np.dtype[np.int64]], epoch: int, index: int) -> Batch:
         import torch
 
         inputs: dict[Modality, dict[str, Tensor]] = {}
@@ -163,7 +202,9 @@ class Loader:
             targets = self.aligned(rows, inputs, lambda row: self._draw(epoch, row))
         elif self.examples.targets is not None:
             targets = torch.from_numpy(np.ascontiguousarray(self.examples.targets[rows]))
-        return Batch(inputs, targets, torch.from_numpy(np.ascontiguousarray(rows)), self.processors)
+        return Batch(
+            inputs, targets, torch.from_numpy(np.ascontiguousarray(rows)), self.processors, place=(epoch, index)
+        )
 
     def _one(self, processor: Processor, value: Any, epoch: int, row: int) -> Any:
         return processor(decoded(value), self._draw(epoch, row))
