@@ -56,9 +56,9 @@ def flamingo(folder: Path) -> Backbone:
     return zoo.load(f"transformers/{write_idefics(folder / 'flamingo')}")
 
 
-def adapted(backbone: Backbone) -> Adapters:
+def adapted(backbone: Backbone, *, lengths: bool = False) -> Adapters:
     torch.manual_seed(0)
-    return insert(backbone, batch_of(backbone, 1), rank=4)
+    return insert(backbone, batch_of(backbone, 1), rank=4, lengths=lengths)
 
 
 CASES = {
@@ -72,19 +72,24 @@ CASES = {
     "a chain of bare convolutions": named("torchvision/squeezenet1_1@random"),
     "a projection that is looked into, not called": siglip,
     "gated cross-attention": flamingo,
+    "recurrent, several weights in one layer": named("starter/gru@random"),
     "depthwise convolutions": named("torchvision/shufflenet_v2_x0_5@random"),
 }
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_every_adapter_learns_and_folding_keeps_the_features(case: str, tmp_path: Path) -> None:
+DORA = ("bert", "gpt2, whose layers are transposed", "torch's own attention", "text", "convolutions")
+EVERY = [*((case, False) for case in CASES), *((case, True) for case in DORA)]
+
+
+@pytest.mark.parametrize(("case", "lengths"), EVERY, ids=lambda value: str(value))
+def test_every_adapter_learns_and_folding_keeps_the_features(case: str, lengths: bool, tmp_path: Path) -> None:
     backbone = BackboneSubject(CASES[case](tmp_path)).backbone  # with batch norm that has seen data
     batch = batch_of(backbone)
     with torch.no_grad():
         before = backbone(batch).pooled
     names = {name for name, _ in backbone.named_parameters()}
     frozen = {name: value.clone() for name, value in backbone.state_dict().items()}
-    found = adapted(backbone)
+    found = adapted(backbone, lengths=lengths)
     with torch.no_grad():
         assert torch.allclose(backbone(batch).pooled, before, atol=1e-6), "an update starts at zero"
     optimizer = torch.optim.Adam(found.parameters, lr=0.01)
@@ -142,8 +147,8 @@ def test_a_layer_that_nothing_runs_through_gets_no_adapter() -> None:
 
 
 def test_a_backbone_without_a_layer_for_it_is_refused() -> None:
-    with pytest.raises(UsageError, match="starter/gru has no layer that LoRA can adapt"):
-        adapted(zoo.load("starter/gru"))
+    with pytest.raises(UsageError, match="starter/bag-of-words has no layer that LoRA can adapt"):
+        adapted(zoo.load("starter/bag-of-words"))
 
 
 def test_flamingo_takes_lora_and_a_head_on_images_with_texts(tmp_path: Path) -> None:

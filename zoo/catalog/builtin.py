@@ -16,12 +16,26 @@ zoo_api = 1
 @hookimpl
 def zoo_heads() -> Iterable[HeadSpec]:
     """The heads that every backbone can take."""
-    at = "zoo.models.heads:"
+    at, solve = "zoo.models.heads:", "zoo.transfer.solvers:"
     return [
-        HeadSpec("linear", at + "linear", "one linear layer on the pooled features"),
+        HeadSpec("linear", at + "linear", "one linear layer on the pooled features", solver=solve + "linear"),
         HeadSpec("mlp", at + "mlp", "a hidden layer of the same width, then a linear one"),
         HeadSpec("gap-dense", at + "gap_dense", "global average of the tokens, dense(1024), then a linear layer"),
         HeadSpec("attention", at + "attention", "a learned query attends to the tokens, then a linear layer"),
+        HeadSpec(
+            "knn",
+            "zoo.models.solved_heads:knn",
+            "the answers of the nearest training rows; solved, never trained",
+            solver=solve + "knn",
+            trainable=False,
+        ),
+        HeadSpec(
+            "prototypes",
+            "zoo.models.solved_heads:prototypes",
+            "the class whose mean feature is nearest; solved, can be trained on",
+            tasks=("binary", "multiclass", "multilabel"),
+            solver=solve + "prototypes",
+        ),
         HeadSpec(
             "text",
             "zoo.models.text_heads:text",
@@ -51,7 +65,8 @@ def zoo_heads() -> Iterable[HeadSpec]:
 @hookimpl
 def zoo_strategies() -> Iterable[StrategySpec]:
     """The ways to carry a backbone to new data."""
-    at, layered = "zoo.transfer.strategies:", "zoo.transfer.layered:"
+    at, layered, anchored = "zoo.transfer.strategies:", "zoo.transfer.layered:", "zoo.transfer.anchored:"
+    at_unlabelled = "zoo.transfer.unlabelled:"
     return [
         StrategySpec("linear-probe", at + "LinearProbe", "freeze the backbone, solve a linear head"),
         StrategySpec("head", at + "HeadOnly", "freeze the backbone, train the head by gradient descent"),
@@ -63,7 +78,16 @@ def zoo_strategies() -> Iterable[StrategySpec]:
         StrategySpec("chain-thaw", layered + "ChainThaw", "the head, each part by itself, then everything"),
         StrategySpec("bitfit", "zoo.transfer.parts:BitFit", "train the head and the biases"),
         StrategySpec("norm-tuning", "zoo.transfer.parts:NormTuning", "train the head and the normalisation"),
+        StrategySpec("self-training", at_unlabelled + "SelfTraining", "learn from confident answers to other rows"),
+        StrategySpec("coral", at_unlabelled + "Coral", "train everything, one covariance for unlabelled rows too"),
+        StrategySpec("dann", at_unlabelled + "Dann", "train everything against a classifier of unlabelled rows"),
+        StrategySpec("coral-probe", at_unlabelled + "CoralProbe", "solve a head on features moved to unlabelled rows"),
+        StrategySpec("surgical", "zoo.transfer.surgical:Surgical", "solve a head, train it with the stage that asks"),
         StrategySpec("lora", at + "Lora", "freeze the backbone, train low-rank adapters and the head"),
+        StrategySpec("dora", at + "Dora", "lora, with the length of weights trained apart"),
+        StrategySpec("l2-sp", anchored + "L2SP", "lp-ft with a pull back to the first weights"),
+        StrategySpec("wise-ft", anchored + "WiseFT", "lp-ft, then half the way back to the probe"),
+        StrategySpec("soup", anchored + "Soup", "lp-ft several times, the weights averaged"),
     ]
 
 

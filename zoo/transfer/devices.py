@@ -41,8 +41,11 @@ def takes_channels_last(model: nn.Module, device: torch.device) -> bool:
     """Whether convolutions may have their channels last, which is quicker.
 
     On a CPU the backward pass of a strided 1 x 1 convolution of 8 channels or fewer ends the process with a
-    segmentation fault in that layout (seen with torch 2.11 and 2.15; 12 channels are well).
+    segmentation fault in that layout (seen with torch 2.11 and 2.15; 12 channels are well). peft's DoRA takes views of
+    the weights of its convolutions that this layout does not have.
     """
+    if any("lora_magnitude_vector" in name and p.ndim == 4 for name, p in model.named_parameters()):
+        return False
     if device.type != "cpu":
         return True
     convolutions = (module for module in model.modules() if isinstance(module, nn.Conv2d))

@@ -33,7 +33,7 @@ class Adapters:
             _take_out(parent, name, layer, merge=True)
 
 
-def insert(backbone: Backbone, inputs: Inputs, *, rank: int) -> Adapters:
+def insert(backbone: Backbone, inputs: Inputs, *, rank: int, lengths: bool = False) -> Adapters:
     """Put low-rank adapters on every layer that takes them and passes them a gradient.
 
     Linear layers and attention, all of them (Dettmers et al. 2023, https://arxiv.org/abs/2305.14314); convolutions
@@ -44,6 +44,7 @@ def insert(backbone: Backbone, inputs: Inputs, *, rank: int) -> Adapters:
         backbone: changed in place; its own parameters stay as they are.
         inputs: a batch of one row, to see where gradients arrive.
         rank: of the update of each layer.
+        lengths: train the length of each output's weights apart (DoRA), save in torch's attention, where peft has none.
 
     Raises:
         UsageError: no layer of this backbone can take one.
@@ -51,9 +52,9 @@ def insert(backbone: Backbone, inputs: Inputs, *, rank: int) -> Adapters:
     Reference: Hu et al. 2021, "LoRA", https://arxiv.org/abs/2106.09685
     """
     failure: Exception | None = None
-    for layers in _choices(backbone):
+    for targets in _choices(backbone):
         try:
-            _inject(backbone, layers, rank)
+            _inject(backbone, targets, rank, lengths)
             _remove_dead(backbone, inputs)
         except (AttributeError, RuntimeError, TypeError, ValueError) as error:
             failure = error
@@ -70,12 +71,27 @@ def insert(backbone: Backbone, inputs: Inputs, *, rank: int) -> Adapters:
     ) from failure
 
 
-def _choices(backbone: nn.Module) -> Iterator[list[str]]:
-    """Layers to adapt, the best choice first: all, those of numbered blocks alone, and convolutions."""
-    linear = _linear(backbone)
+@dataclass(frozen=True)
+class _Targets:
+    """What is to have an adapter, by name."""
+
+    layers: list[str]
+    weights: list[str]
+    """Of recurrent layers, which hold several in one layer."""
+
+
+def _choices(backbone: nn.Module) -> Iterator[_Targets]:
+    """What to adapt, the best choice first: all, numbered blocks alone, and convolutions."""
+    linear, recurrent = _linear(backbone), _recurrent(backbone)
     blocks = [name for name in linear if any(part.isdecimal() for part in name.split("."))]
-    convolutions = _convolutions(backbone)
-    yield from (layers for layers in (linear, blocks, convolutions) if layers)
+    choices = (_Targets(linear, recurrent), _Targets(blocks, []), _Targets(_convolutions(backbone), []))
+    yield from (each for each in choices if each.layers or each.weights)
+
+
+def _recurrent(backbone: nn.Module) -> list[str]:
+    """Weight matrices of recurrent layers."""
+    layers = [(name, module) for name, module in backbone.named_modules() if isinstance(module, nn.RNNBase)]
+    return [f"{name}.{own}" for name, layer in layers for own, p in layer.named_parameters() if p.ndim == 2]
 
 
 def _linear(backbone: nn.Module) -> list[str]:
@@ -93,13 +109,28 @@ def _convolutions(backbone: nn.Module) -> list[str]:
     return [name for name, m in backbone.named_modules() if isinstance(m, nn.Conv2d) and m.groups == 1]
 
 
-def _inject(backbone: nn.Module, layers: Sequence[str], rank: int) -> None:
+def _inject(backbone: nn.Module, targets: _Targets, rank: int, lengths: bool) -> None:
     from peft import LoraConfig, inject_adapter_in_model
 
-    config = LoraConfig(r=rank, lora_alpha=round(SCALE * rank), lora_dropout=0.0, target_modules=list(layers))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it says that it set fan_in_fan_out, as it should
-        inject_adapter_in_model(config, backbone)
+    layers = targets.layers
+    attention = {name for name, module in backbone.named_modules() if isinstance(module, nn.MultiheadAttention)}
+    passes = [(list(layers), False)]
+    if lengths:
+        passes = [([n for n in layers if n in attention], False), ([n for n in layers if n not in attention], True)]
+    if targets.weights and not layers:
+        passes = [([], False)]
+    for number, (names, dora) in enumerate(each for each in passes if each[0] or targets.weights):
+        config = LoraConfig(
+            r=rank,
+            lora_alpha=round(SCALE * rank),
+            lora_dropout=0.0,
+            target_modules=names,
+            target_parameters=targets.weights if number == 0 else None,
+            use_dora=dora,
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it says that it set fan_in_fan_out, as it should
+            inject_adapter_in_model(config, backbone)
     for module in backbone.modules():
         if _holds_attention(module):
             module.register_forward_pre_hook(_keep)
@@ -124,7 +155,9 @@ def _put_back(layer: Any, _: Any, output: Any) -> None:
 
 def _holds_attention(module: nn.Module) -> bool:
     """Whether this is peft's layer around torch's attention."""
-    return hasattr(module, "unload_and_optionally_merge_module")
+    from peft.tuners.lora.layer import MultiheadAttention
+
+    return isinstance(module, MultiheadAttention)
 
 
 def _remove_dead(backbone: Backbone, inputs: Inputs) -> None:
@@ -149,17 +182,18 @@ def _take_out(parent: nn.Module, name: str, layer: Any, *, merge: bool) -> None:
         plain = layer.unload_and_optionally_merge_module(merge=merge, safe_merge=False, adapter_names=None)
         setattr(parent, name, plain)
         return
-    if merge:
-        layer.merge(safe_merge=False)
-    setattr(parent, name, layer.get_base_layer())
+    while _is_adapter(layer):  # one around the other, where a layer holds several weights
+        if merge:
+            layer.merge(safe_merge=False)
+        layer = layer.base_layer
+    setattr(parent, name, layer)
 
 
 def _wrapped(backbone: nn.Module) -> Iterator[tuple[nn.Module, str, Any]]:
     """Each adapted layer with its parent and its name there."""
     for parent in backbone.modules():
-        for name, child in parent.named_children():
-            if _is_adapter(child):
-                yield parent, name, child
+        if not _is_adapter(parent):
+            yield from ((parent, name, child) for name, child in parent.named_children() if _is_adapter(child))
 
 
 def _is_adapter(module: nn.Module) -> bool:

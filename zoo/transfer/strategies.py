@@ -139,9 +139,12 @@ class ProbeThenFull:
     name: ClassVar[str] = "lp-ft"
     backbone_lr: float = 0.1
     """Rate of the backbone relative to the head."""
+    stages: int = 0
+    """Stages of every branch that are trained, from the top; 0 trains everything."""
 
     def phases(self, stages: Sequence[StageRow]) -> tuple[Phase, ...]:
-        return (*LinearProbe().phases(stages), *Full(self.backbone_lr).phases(stages))
+        after = Partial(self.stages, self.backbone_lr) if self.stages else Full(self.backbone_lr)
+        return (*LinearProbe().phases(stages), *after.phases(stages))
 
 
 @dataclass(frozen=True)
@@ -155,12 +158,27 @@ class Lora:
     rank: int = 8
 
     def phases(self, stages: Sequence[StageRow]) -> tuple[Phase, ...]:
-        return (Phase("lora", {ADAPTERS: 1.0, HEAD: 1.0}),)
+        return (Phase(self.name, {ADAPTERS: 1.0, HEAD: 1.0}),)
 
     def adapt(self, backbone: Any, inputs: Any) -> Inserted:
         from zoo.transfer.lora import insert
 
         return insert(backbone, inputs, rank=self.rank)
+
+
+@dataclass(frozen=True)
+class Dora(Lora):
+    """LoRA with the length of every output's weights trained apart from their direction.
+
+    Liu et al. 2024, https://arxiv.org/abs/2402.09353; torch's own attention has plain LoRA.
+    """
+
+    name: ClassVar[str] = "dora"
+
+    def adapt(self, backbone: Any, inputs: Any) -> Inserted:
+        from zoo.transfer.lora import insert
+
+        return insert(backbone, inputs, rank=self.rank, lengths=True)
 
 
 @dataclass(frozen=True)
@@ -196,7 +214,8 @@ def strategy_named(
     own = {each.name: each for each in fields(factory)}
     given: dict[str, Any] = {"unfreeze": unfreeze, "backbone_lr": backbone_lr}
     given = {key: value for key, value in given.items() if key in own}
-    free = [key for key in own if key not in ("unfreeze", "backbone_lr")]
+    numbers = [key for key, each in own.items() if isinstance(each.default, int | float)]
+    free = [key for key in numbers if key not in ("unfreeze", "backbone_lr")]
     for key, value in (options or {}).items():
         if key not in free:
             said = f"strategy {name} has {', '.join(free)}" if free else f"strategy {name} has none"

@@ -87,8 +87,6 @@ class Ended:
     model: Model
     start: Mapping[str, Tensor]
     """Everything that training could change, as it was before the first step, by name in the model's state."""
-    judge: Callable[[], float]
-    """The task's metric of the model as it stands, on held-out rows; greater is better."""
 
 
 @runtime_checkable

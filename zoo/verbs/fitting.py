@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from zoo.data.augment import recipe
 from zoo.data.batches import Loader
@@ -18,16 +20,20 @@ from zoo.data.types import Examples
 from zoo.errors import UsageError
 from zoo.records.checkpoints import newest
 from zoo.records.runs import RunFolder
+from zoo.transfer.anchored import Souping
 from zoo.transfer.loop import Job, epochs_of, fit, steps_per_epoch
 from zoo.transfer.metrics import greater_is_better, primary
 from zoo.transfer.model import changeable, copied, put_back
 from zoo.transfer.options import Training
-from zoo.transfer.scores import score
+from zoo.transfer.replay import Replay
+from zoo.transfer.scores import Judge, score
+from zoo.transfer.surgical import LOOKED_AT, Looking, gradient_ratios
 from zoo.transfer.tasks import TargetScale, loss_for
 from zoo.transfer.terms import Ended, Finishing, Guided, Setting, Term
 from zoo.transfer.trained import Trained
 from zoo.verbs.config import write_config
 from zoo.verbs.run import Event, Interrupted, json_safe
+from zoo.verbs.soup import greedy, keep_member, kept_member
 
 if TYPE_CHECKING:
     from zoo.verbs.session import Session
@@ -63,29 +69,70 @@ class Fitting:
             Interrupted: `stop` said so.
             UsageError: memory does not suffice for the batch that was asked for.
         """
-        session = self.session
-        assert self.train.targets is not None
-        solved = session.phases[0].solver == "closed-form"
-        if solved:
-            session.solve(self.folder, self.train)
-        if self.task.kind == "regression":
-            self.scale = TargetScale.fit(self.train.targets)
-            if solved:
-                self._rescale_head(self.scale)
-        trained = Trained(self.model, session.head_options, self.task, self.scale, session.device)
+        session, trained = self.session, self.ready()
         start = copied(self.model, changeable(self.model, session.gradient_phases))
         while True:
             try:
-                self._fit(trained, session.training, self.folder.path / "checkpoints")
+                self._train(trained, start)
                 break
             except torch.OutOfMemoryError as error:
                 put_back(self.model, start)
                 self._halve(error)
         if isinstance(session.strategy, Finishing):
-            ended = Ended(self.model, start, lambda: self._value(trained))
-            session.watch(Event(note=session.strategy.finish(ended)))
+            session.watch(Event(note=session.strategy.finish(Ended(self.model, start))))
         self.model.eval()
         return trained
+
+    def ready(self) -> Trained:
+        """The model as it is before the first step: its head solved where the strategy says so."""
+        session = self.session
+        assert self.train.targets is not None
+        if self.task.kind == "regression":
+            self.scale = TargetScale.fit(self.train.targets)
+        if session.phases[0].solver == "closed-form":
+            session.solve(self.folder, self.train, self.scale)
+        trained = Trained(self.model, session.head_options, self.task, self.scale, session.device)
+        if isinstance(session.strategy, Looking):
+            self._look(trained)
+        return trained
+
+    def _train(self, trained: Trained, start: Mapping[str, Tensor]) -> None:
+        """Once, or several times for a soup; a member that was finished before a stop is not trained again."""
+        session, root = self.session, self.folder.path
+        if not isinstance(session.strategy, Souping):
+            return self._fit(trained, session.training, root / "checkpoints")
+        members = []
+        ingredients = session.strategy.ingredients(session.training)
+        for index, training in enumerate(ingredients):
+            path = root / "members" / str(index)
+            kept = kept_member(path) if self.resume else None
+            if kept is None:
+                said = f"member {index + 1} of {len(ingredients)}: seed {training.seed}, rate {training.lr:.2g}"
+                session.watch(Event(note=said))
+                put_back(self.model, start)
+                self._fit(trained, training, root / "checkpoints" / str(index))
+                kept = keep_member(path, copied(self.model, start), self._value(trained))
+            members.append(kept)
+        state, taken, best = greedy(members, lambda each: self._value_of(each, trained))
+        put_back(self.model, state)
+        shutil.rmtree(root / "members", ignore_errors=True)
+        alone = ", ".join(f"{each.score:.4g}" for each in members)
+        names = " and ".join(str(index + 1) for index in sorted(taken))
+        session.watch(Event(note=f"soup of member {names}: {best:.4g} on held-out rows ({alone} each by itself)"))
+        return None
+
+    def _look(self, trained: Trained) -> None:
+        """Settle the table of a strategy that asks the gradients."""
+        session = self.session
+        assert isinstance(session.strategy, Looking)
+        loader = self._loader(trained, session.training)
+        batches = islice(loader.epoch(0), LOOKED_AT)
+        ratios = gradient_ratios(self.model, batches, self._loss(session.training), session.device)
+        session.settle(session.strategy.looked(ratios))
+        told = ", ".join(f"{name} {value:.2g}" for name, value in ratios.items())
+        chosen = " and ".join(name for name in ratios if any(name in each.lr for each in session.gradient_phases))
+        session.watch(Event(note=f"{session.strategy.name} trains {chosen}; gradient to weight: {told}"))
+        self.folder.log({"split": "train", "gradient_to_weight": json_safe(ratios)})
 
     def _halve(self, error: Exception) -> None:
         """Half the rows at once, unless the user chose them; as many rows a step as before."""
@@ -107,10 +154,12 @@ class Fitting:
 
     def _fit(self, trained: Trained, training: Training, checkpoints: Path) -> None:
         session = self.session
-        job = self._job(trained, training, checkpoints)
+        job = self.job(trained, training, checkpoints)
         checkpoint = newest(checkpoints) if self.resume else None
         for record in fit(job, checkpoint):
             session.watch(Event(record=record))
+            if record.note:
+                session.watch(Event(note=record.note))
             if record.kind == "epoch":
                 self.folder.log(
                     {"epoch": record.epoch, "step": record.step, "loss": record.loss, **json_safe(record.metrics)}
@@ -122,30 +171,25 @@ class Fitting:
                     help=f"go on with  zoo finetune --resume {self.folder.path}",
                 )
 
-    def _job(self, trained: Trained, training: Training, checkpoints: Path) -> Job:
-        session, task, scale = self.session, self.task, self.scale
-        loss = loss_for(task, training.loss, training.label_smoothing, session.class_weights)
-        loader = Loader(
-            self.train,
-            trained.processors(),
-            batch_size=session.batch_size(),
-            train=True,
-            seed=training.seed,
-            augment=recipe(training.augment or "none"),
-        )
+    def job(self, trained: Trained, training: Training, checkpoints: Path) -> Job:
+        """What the loop is given."""
+        session, task = self.session, self.task
+        loader = self._loader(trained, training)
         phases = session.gradient_phases
         steps = sum(epochs_of(phases, training)) * steps_per_epoch(len(loader), training)
         terms, weight = self._terms(training, steps)
 
-        def evaluate() -> dict[str, float | None]:
-            return dict(json_safe(score(trained, self.judged, batch_size=session.batch_size()).metrics()))
+        judge = Judge(trained, self.judged, batch_size=session.batch_size())
+
+        def evaluate(replay: Replay) -> dict[str, float | None]:
+            return dict(json_safe(judge(replay).metrics()))
 
         return Job(
             model=self.model,
             loader=loader,
             phases=phases,
             training=training,
-            loss=loss if scale is None else lambda outputs, targets: loss(outputs, scale.apply(targets)),
+            loss=self._loss(training),
             device=session.device,
             bf16=session.bf16,
             folder=checkpoints,
@@ -158,6 +202,21 @@ class Fitting:
             mix=session.mixers.mix,
             blend=session.mixers.blend,
         )
+
+    def _loader(self, trained: Trained, training: Training) -> Loader:
+        return Loader(
+            self.train,
+            trained.processors(),
+            batch_size=self.session.batch_size(),
+            train=True,
+            seed=training.seed,
+            augment=recipe(training.augment or "none"),
+        )
+
+    def _loss(self, training: Training) -> Callable[[Tensor, Tensor], Tensor]:
+        scale = self.scale
+        loss = loss_for(self.task, training.loss, training.label_smoothing, self.session.class_weights)
+        return loss if scale is None else lambda outputs, targets: loss(outputs, scale.apply(targets))
 
     def _terms(self, training: Training, steps: int) -> tuple[tuple[Term, ...], float]:
         """What strategy and guides add to the loss, and the weight that they leave to the task's own."""
@@ -193,6 +252,10 @@ class Fitting:
             return -np.inf
         return value if greater_is_better(metric) else -value
 
+    def _value_of(self, state: Mapping[str, Tensor], trained: Trained) -> float:
+        put_back(self.model, state)
+        return self._value(trained)
+
     def _split(self) -> tuple[Examples, Examples]:
         """Training rows, and the rows judged after each epoch.
 
@@ -201,7 +264,7 @@ class Fitting:
         session = self.session
         splits, training = session.data.splits, session.training
         train, judged = splits["train"], splits.get("val", splits[session.data.held_out])
-        chooses = training.early_stop is not None or isinstance(session.strategy, Finishing)
+        chooses = training.early_stop is not None or isinstance(session.strategy, Souping)
         if chooses and not {"val", "test"} <= set(splits):
             train, judged = hold_out(train, self.task, share=0.15, seed=training.seed)
             what = "early stopping" if training.early_stop is not None else session.strategy.name
@@ -210,11 +273,3 @@ class Fitting:
             picked = np.random.default_rng(0).permutation(len(judged))[:SHOWN_ROWS]
             judged = judged.select(np.sort(picked))
         return train, judged
-
-    def _rescale_head(self, scale: TargetScale) -> None:
-        """A head that was solved in the units of the data, in units of their deviation."""
-        linear = next(m for m in self.model.head.modules() if isinstance(m, torch.nn.Linear))
-        with torch.no_grad():
-            std, mean = linear.bias.new_tensor(scale.std), linear.bias.new_tensor(scale.mean)
-            linear.weight.div_(std[:, None])
-            linear.bias.sub_(mean).div_(std)

@@ -8,6 +8,7 @@ from zoo.catalog.catalog import Catalog
 from zoo.catalog.discovery import default_catalog
 from zoo.errors import UsageError
 from zoo.transfer.strategies import Plan, StageRow, strategy_named
+from zoo.transfer.surgical import Looking
 
 
 def plan(
@@ -41,4 +42,6 @@ def plan(
         prefix = f"{index}." if fused else ""
         rows += [StageRow(f"{prefix}{stage}", str(index) if fused else "") for stage in stages]
     chosen = strategy_named(strategy, unfreeze=unfreeze, backbone_lr=backbone_lr, options=strategy_options)
+    if isinstance(chosen, Looking):
+        notes.append(f"{chosen.name} also trains stages that it chooses by their gradients once a run has begun")
     return Plan(chosen.name, tuple(rows), chosen.phases(rows), tuple(notes))

@@ -18,6 +18,7 @@ from zoo.models.backbone import Backbone
 from zoo.models.heads import LossHead, check_answers, head_spec
 from zoo.models.pyramid import MapShapes, Pyramid
 from zoo.records.runs import RunFolder
+from zoo.transfer.anchored import Souping
 from zoo.transfer.baseline import Baseline, probe_random
 from zoo.transfer.devices import choose_device, use_bf16
 from zoo.transfer.estimate import estimate
@@ -25,9 +26,10 @@ from zoo.transfer.loop import epochs_of, steps_per_epoch
 from zoo.transfer.metrics import primary
 from zoo.transfer.mixing import NO_MIXERS, check_guides, mixers
 from zoo.transfer.model import Model
-from zoo.transfer.probe import solve
 from zoo.transfer.scores import RowScores, Scores, score
-from zoo.transfer.strategies import Adapting, Inserted, Phase, StageRow, strategy_named
+from zoo.transfer.solvers import check_solvable, decide, only_solved, put_into, solve_head
+from zoo.transfer.strategies import Adapting, Inserted, Phase, StageRow, Strategy, strategy_named
+from zoo.transfer.tasks import TargetScale
 from zoo.transfer.trained import HeadOptions, Trained, save_trained, task_processors
 from zoo.transfer.unlabelled import Aligning, check_unlabelled
 from zoo.verbs.extract import extract
@@ -56,14 +58,15 @@ class Session:
         self.watch = opened.watch
         self.guides = opened.guides
         self.unlabelled = opened.unlabelled
-        self.named = opened.named
         self.class_weights = opened.class_weights
+        self.named = opened.named
         self.device = choose_device(training.device)
         self.bf16 = use_bf16(training.precision, self.device)
         stages = backbone.stages()
         self.rows = tuple(StageRow(stage.name, stage.branch) for stage in stages)
         assert training.strategy is not None
         assert training.backbone_lr is not None
+        self.strategy: Strategy
         strategy = strategy_named(
             training.strategy,
             unfreeze=training.unfreeze,
@@ -80,19 +83,15 @@ class Session:
                 f"--strategy {training.strategy} solves one answer a row, and this task has one for every {what}",
                 help="use --strategy head, partial or full",
             )
-        if any(phase.solver == "closed-form" for phase in self.phases) and training.head != "linear":
-            raise UsageError(
-                f"--strategy {training.strategy} solves a linear head, and --head {training.head} was given",
-                help="use --strategy head or full to train another head",
-            )
         self.gradient_phases = tuple(phase for phase in self.phases if phase.solver == "gradient")
-        self.model, self.head_options, one = self._model()
+        self._check_head(str(training.head))
+        self.model, self.head_options, self.one = self._model()
         self.mixers = NO_MIXERS
         if training.mix is not None:
             check_guides(training.mix, (strategy, *opened.guides))
             gradient = bool(self.gradient_phases)
-            self.mixers = mixers(training.mix, opened.data.task, training.seed, self.model, one, gradient=gradient)
-        self.plan = self._plan(one)
+            self.mixers = mixers(training.mix, opened.data.task, training.seed, self.model, self.one, gradient=gradient)
+        self.plan = self._plan(self.one)
 
     def train(self, folder: RunFolder, stop: Callable[[], bool], *, resume: bool) -> Trained:
         """The trained model, saved in the run's folder."""
@@ -100,13 +99,20 @@ class Session:
             try:
                 trained = Fitting(self, folder, stop, resume=resume).trained()
             finally:
-                self._fold()  # a caller's backbone is the plain architecture again, however this ends
+                self.fold()  # a caller's backbone is the plain architecture again, however this ends
         else:
             trained = self.solve(folder, self.data.splits["train"])
         save_trained(folder.path / "model", trained)
         return trained
 
-    def _fold(self) -> None:
+    def settle(self, strategy: Strategy) -> None:
+        """Go on with this strategy, whose table is known only now."""
+        self.strategy = strategy
+        self.phases = strategy.phases(self.rows)
+        self.gradient_phases = tuple(phase for phase in self.phases if phase.solver == "gradient")
+        self.plan = self._plan(self.one)
+
+    def fold(self) -> None:
         """What was inserted becomes part of the weights: a finished run is the plain architecture."""
         if self.inserted is not None:
             self.inserted.fold()
@@ -119,7 +125,7 @@ class Session:
         examples = self.data.splits[self.data.held_out]
         if not self.gradient_phases:
             assert examples.targets is not None
-            outputs = self._head_on_features(trained, self.features(examples, "measuring"))
+            outputs = decide(trained.head, self.data.task, self.features(examples, "measuring"), self.device)
             scores: Scores = RowScores(self.data.task, outputs, examples.targets)
         else:
             progress = self._counting("measuring", len(examples))
@@ -145,6 +151,16 @@ class Session:
             metric=primary(self.data.task),
             features=lambda backbone, examples: self.features(examples, "baseline", backbone),
         )
+
+    def _check_head(self, head: str) -> None:
+        """Refuse a head that this strategy cannot bring to its weights."""
+        if len(self.gradient_phases) < len(self.phases):
+            check_solvable([head], self.data.task.kind)
+        if self.gradient_phases and only_solved(head):
+            raise UsageError(
+                f"the head {head} is solved, and --strategy {self.training.strategy} trains by steps",
+                help="use --strategy linear-probe, or another head",
+            )
 
     def _model(self) -> tuple[Model, HeadOptions, Any]:
         examples = self.data.splits["train"]
@@ -197,6 +213,8 @@ class Session:
         if self.gradient_phases:
             per_epoch = steps_per_epoch(-(-train // batch), self.training)
             steps = sum(epochs_of(self.gradient_phases, self.training)) * per_epoch
+        if isinstance(self.strategy, Souping):
+            steps *= len(self.strategy.ingredients(self.training))
         return RunPlan(
             backbone=self.backbone.name,
             data=self.data.name,
@@ -212,21 +230,19 @@ class Session:
             notes=self.notes,
         )
 
-    def solve(self, folder: RunFolder, train: Examples) -> Trained:
+    def solve(self, folder: RunFolder, train: Examples, scale: TargetScale | None = None) -> Trained:
+        """The model with its head solved on frozen features, for targets in units of `scale`."""
         assert train.targets is not None
+        head, task = self.head_options.name, self.data.task
         features = self.features(train, "extracting")
         if isinstance(self.strategy, Aligning) and self.unlabelled is not None:
             features = self.strategy.align(features, self.features(self.unlabelled, "extracting"))
-        solution = solve(
-            features, train.targets, self.data.task, seed=self.training.seed, class_weights=self.class_weights
-        )
-        edge = ", the last that was tried" if solution.at_edge else ""
-        self.watch(Event(note=f"probe solved in {solution.seconds:.1f} s, C = {solution.C:g}{edge}"))
-        folder.log({"split": "train", "C": solution.C, "seconds": solution.seconds})
-        linear = next(m for m in self.model.head.modules() if isinstance(m, torch.nn.Linear))
-        with torch.no_grad():
-            linear.weight.copy_(torch.from_numpy(solution.weight))
-            linear.bias.copy_(torch.from_numpy(solution.bias))
+        targets = train.targets if scale is None else scale.apply(torch.from_numpy(train.targets)).numpy()
+        solution = solve_head(head, features, targets, task, seed=self.training.seed, class_weights=self.class_weights)
+        what = "probe" if head == "linear" else f"head {head}"
+        self.watch(Event(note=f"{what} solved in {solution.seconds:.1f} s, {solution.said}"))
+        folder.log({"split": "train", **solution.chosen, "seconds": solution.seconds})
+        put_into(self.model.head, solution)
         model = self.model.to(self.device).eval()
         return Trained(model, self.head_options, self.data.task, None, self.device)
 
@@ -238,15 +254,6 @@ class Session:
             progress=self._counting(doing, len(examples)),
         )
         return found.features
-
-    def _head_on_features(self, trained: Trained, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        from zoo.models.features import Features
-        from zoo.transfer.tasks import probabilities
-
-        pooled = torch.from_numpy(np.ascontiguousarray(features)).to(self.device)
-        with torch.inference_mode():
-            outputs = trained.head(Features(pooled=pooled, tokens=pooled.unsqueeze(1)))
-            return probabilities(self.data.task, outputs.float()).cpu().numpy()
 
     def _counting(self, doing: str, total: int) -> Callable[[int], None]:
         return lambda done: self.watch(Event(doing=doing, done=done, total=total))
