@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from zoo.data.augment import RECIPES, Augment, recipe
 from zoo.data.batches import Batch, Loader
@@ -18,6 +19,9 @@ from zoo.transfer.trained import task_processors
 
 if TYPE_CHECKING:
     from zoo.transfer.unlabelled import Coral, Dann, SelfTraining
+
+
+_STATISTICS = ("running_mean", "running_var")
 
 
 class Stream:
@@ -59,6 +63,38 @@ class Stream:
         return next(self.upcoming).to(self.device)
 
 
+class TargetNorms(nn.Module):
+    """Running statistics of batch norm over unlabelled rows alone: where the model shall work, and is measured.
+
+    Labelled rows are normalised by their own batch in training and leave no trace (AdaBN, Li et al. 2016,
+    https://arxiv.org/abs/1603.04779); of both mixed, neither side would be normalised as it was in training.
+    """
+
+    def __init__(self, backbone: nn.Module) -> None:
+        super().__init__()
+        for number, norm in enumerate(_norms(backbone)):
+            for name in _STATISTICS:
+                self.register_buffer(f"{name}_{number}", getattr(norm, name).detach().clone())
+
+    @contextmanager
+    def used(self, backbone: nn.Module) -> Iterator[None]:
+        """Put them in the place of what the labelled batch left there, and remember what the passes within make."""
+        # A frozen stage is in eval mode: nothing has changed its statistics, and nothing shall.
+        norms = [(number, norm) for number, norm in enumerate(_norms(backbone)) if norm.training]
+        for number, norm in norms:
+            for name in _STATISTICS:
+                # A new tensor: the graph of the labelled batch refuses one that was changed after it.
+                setattr(norm, name, self.get_buffer(f"{name}_{number}").clone())
+        yield
+        for number, norm in norms:
+            for name in _STATISTICS:
+                self.get_buffer(f"{name}_{number}").copy_(getattr(norm, name))
+
+
+def _norms(backbone: nn.Module) -> list[nn.Module]:
+    return [m for m in backbone.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
+
+
 class PseudoLabels(Term):
     """Cross-entropy of unlabelled rows to the model's own confident answers.
 
@@ -75,18 +111,21 @@ class PseudoLabels(Term):
         strong = strong_view(setting.training.augment or "none")
         self.weak = Stream(setting, RECIPES["none"], strategy.ratio)
         self.strong = None if strong == RECIPES["none"] else Stream(setting, strong, strategy.ratio)
+        self.norms = TargetNorms(setting.model.backbone)
         self.kind, self.strategy, self.steps, self.say = setting.task.kind, strategy, setting.steps, setting.say
         self.register_buffer("confident", torch.zeros((), dtype=torch.float64))
         self.register_buffer("offered", torch.zeros((), dtype=torch.float64))
 
     def forward(self, seen: Seen) -> Tensor:
         plain = self.weak.at(seen.step)
-        with torch.no_grad(), evaluating(seen.model):
-            answers = seen.model(plain.inputs).float()
-        labels, sure = pseudo_labels(self.kind, answers, self.strategy.threshold)
         # The rows are the same: both streams draw their order from one seed.
         changed = plain if self.strong is None else self.strong.at(seen.step)
-        loss = masked_loss(self.kind, seen.model(changed.inputs).float(), labels, sure)
+        with self.norms.used(seen.model.backbone):
+            with torch.no_grad(), evaluating(seen.model):
+                answers = seen.model(plain.inputs).float()
+            outputs = seen.model(changed.inputs).float()
+        labels, sure = pseudo_labels(self.kind, answers, self.strategy.threshold)
+        loss = masked_loss(self.kind, outputs, labels, sure)
         self._count(sure, seen.step)
         return self.strategy.weight * ramp(seen.step, self.strategy.rampup * self.steps) * loss
 
@@ -141,10 +180,12 @@ class Correlation(Term):
     def __init__(self, setting: Setting, strategy: Coral) -> None:
         super().__init__()
         self.stream = Stream(setting, recipe(setting.training.augment or "none"))
+        self.norms = TargetNorms(setting.model.backbone)
         self.strategy = strategy
 
     def forward(self, seen: Seen) -> Tensor:
-        target = seen.model.backbone(self.stream.at(seen.step).inputs).pooled
+        with self.norms.used(seen.model.backbone):
+            target = seen.model.backbone(self.stream.at(seen.step).inputs).pooled
         return self.strategy.weight * coral_loss(seen.features.pooled, target, mean=self.strategy.mean)
 
 
@@ -189,11 +230,13 @@ class Adversary(Term):
             nn.ReLU(),
             nn.Linear(strategy.width, 1),
         )
+        self.norms = TargetNorms(setting.model.backbone)
         self.strategy, self.steps = strategy, setting.steps
 
     def forward(self, seen: Seen) -> Tensor:
         source = seen.features.pooled.float()
-        target = seen.model.backbone(self.stream.at(seen.step).inputs).pooled.float()
+        with self.norms.used(seen.model.backbone):
+            target = seen.model.backbone(self.stream.at(seen.step).inputs).pooled.float()
         strength = adversary_strength(seen.step / max(self.steps - 1, 1))
         guesses = self.classifier(reversed_gradient(torch.cat([source, target]), strength)).squeeze(1)
         domains = torch.cat([guesses.new_ones(len(source)), guesses.new_zeros(len(target))])

@@ -103,8 +103,13 @@ class Coral(_Adapted):
 
     name: ClassVar[str] = "coral"
     unlabelled_tasks: ClassVar[tuple[TaskKind, ...]] = _ONE_ANSWER
-    mean: float = 0.0
-    """Weight of the squared distance of the means beside that of the covariances; the paper has none."""
+    mean: float = 1.0
+    """Weight of the squared distance of the means beside that of the covariances; the paper has none, as with 0."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.mean < 0:
+            raise UsageError(f"mean {self.mean:g} is below 0", help="give 0 or a greater number")
 
     def terms(self, setting: Setting) -> tuple[Term, ...]:
         from zoo.transfer.adaptation import Correlation

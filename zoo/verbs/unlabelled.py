@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.catalog.spec import fingerprint
+from zoo.data.classes import counted
 from zoo.data.types import Dataset, Examples, ReadOptions
 from zoo.data.unlabelled import Unlabelled, read_unlabelled
 from zoo.errors import DataError, UsageError
@@ -53,7 +54,9 @@ def _decodable(found: Unlabelled, data: Dataset, options: ReadOptions, watch: Wa
     kept = examples.select([row for row in range(total) if row not in gone])
     if not len(kept):
         raise DataError("none of the unlabelled files can be read", details=[each.reason for each in bad])
-    note = f"{len(gone)} unlabelled rows cannot be read and are skipped: {', '.join(each.reason for each in bad[:3])}"
+    note = (
+        f"{counted(len(gone), 'unlabelled row')} cannot be read, skipped: {', '.join(each.reason for each in bad[:3])}"
+    )
     return replace(found, examples=kept, notes=(*found.notes, note))
 
 
