@@ -89,6 +89,7 @@ _EXPORTS = {
     "check": "zoo.verbs.check",
     "extract": "zoo.verbs.extract",
     "plan": "zoo.verbs.plan",
+    "find_lr": "zoo.verbs.find_lr",
     "finetune": "zoo.verbs.finetune",
     "evaluate": "zoo.verbs.evaluate",
     "predict": "zoo.verbs.predict",
@@ -201,6 +202,7 @@ if TYPE_CHECKING:
     from zoo.verbs.doctor import doctor as doctor
     from zoo.verbs.evaluate import evaluate as evaluate
     from zoo.verbs.extract import extract as extract
+    from zoo.verbs.find_lr import find_lr as find_lr
     from zoo.verbs.finetune import finetune as finetune
     from zoo.verbs.finetune import resume as resume
     from zoo.verbs.listing import list_backbones as list_backbones

@@ -96,6 +96,7 @@ def finetune(
     out: Annotated[str | None, _out("Where runs lie.", "--out", "-o")] = None,
     name: Annotated[str | None, _out("Of the run's folder.")] = None,
     overwrite: Annotated[bool, _out("Replace a run of that name.", "--overwrite")] = False,
+    tensorboard: Annotated[bool, _out("Write event files into the run's folder.", "--tensorboard")] = False,
     offline: Annotated[bool, typer.Option("--offline", help="Never touch the network.")] = False,
     json: Annotated[bool, _out("Print the result as JSON.", "--json")] = False,
 ) -> None:
@@ -121,7 +122,7 @@ def finetune(
     top = _given(
         backbone=backbone, data=data, unlabelled=unlabelled, weights=weights, offline=offline or None, baseline=baseline
     )
-    output = _given(dir=out, name=name, overwrite=overwrite or None)
+    output = _given(dir=out, name=name, overwrite=overwrite or None, tensorboard=tensorboard or None)
     if resume is not None:
         return _resume(resume, out, [*train, *read, *top], json)
     return _start(config, {**top, "read": read, "train": train, "out": output}, dry_run=dry_run, json=json)

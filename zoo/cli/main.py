@@ -39,6 +39,7 @@ def make_app() -> typer.Typer:
         doctor,
         evaluate,
         extract,
+        find_lr,
         finetune,
         info,
         listing,
@@ -58,7 +59,7 @@ def make_app() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_globals)
-    for module in (listing, info, plan, check, extract, finetune, evaluate, predict, zero_shot, runs, plugins, doctor):
+    for module in (listing, info, plan, check, extract, find_lr, finetune, evaluate, predict, zero_shot, runs, plugins, doctor):
         module.register(app)
     return app
 

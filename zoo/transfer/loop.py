@@ -46,6 +46,8 @@ class Record:
     lr: float | None = None
     metrics: Metrics = field(default_factory=dict)
     seconds: float = 0.0
+    norm: float | None = None
+    """Of the gradient before it is clipped; None where it never is."""
 
 
 @dataclass
@@ -133,6 +135,7 @@ class _Run:
             self.model = self.model.to(memory_format=torch.channels_last)
         self.terms = torch.nn.ModuleList(job.terms).to(job.device)
         self.at = Progress()
+        self.norm: Tensor | None = None
         self.best: dict[str, Tensor] | None = None
         self.started = time.monotonic()
         self.resume = resume
@@ -202,7 +205,8 @@ class _Run:
             self.at.step += 1
             if job.device.type == "cpu" or self.at.step % job.look_every == 0:
                 self._check(loss, rate)
-                yield self._record("step", phase, number, loss=float(loss), lr=rate)
+                norm = None if self.norm is None else float(self.norm)
+                yield self._record("step", phase, number, loss=float(loss), lr=rate, norm=norm)
             if job.training.save_every and self.at.step % job.training.save_every == 0:
                 self._check(total, rate)
                 self._save()
@@ -224,9 +228,9 @@ class _Run:
             total = total + loss.detach()
         if job.training.clip_norm:
             trained = [p for group in self.optimizer.param_groups for p in group["params"]]
-            norm = torch.nn.utils.clip_grad_norm_(trained, job.training.clip_norm)
+            self.norm = torch.nn.utils.clip_grad_norm_(trained, job.training.clip_norm)
             if job.device.type == "cpu":
-                self._check(norm, rate, what="gradient norm")
+                self._check(self.norm, rate, what="gradient norm")
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         if self.average is not None:

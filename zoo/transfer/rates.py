@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -93,6 +94,12 @@ class RateSweep:
         if self.steepest is None:
             return "a tenth of the rate at which the loss is lowest, for it hardly falls before it rises"
         return "where the loss falls fastest"
+
+    def plot(self, path: str | Path) -> Path:
+        """Draw the curve with the suggestion into a file; the ending decides its kind (.png, .svg, .pdf)."""
+        from zoo.transfer.rate_plot import draw
+
+        return draw(self, Path(path))
 
     def to_json(self) -> dict[str, Any]:
         """The stable keys that `--json` prints."""

@@ -30,6 +30,8 @@ class Output:
     name: str | None = None
     """None: date, backbone, strategy and a hash."""
     overwrite: bool = False
+    tensorboard: bool = False
+    """Whether to write event files for TensorBoard into the run's folder."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from zoo.errors import DivergedError, UsageError
 from zoo.models.backbone import Backbone
 from zoo.records.runs import RunFolder
 from zoo.transfer.options import Training
+from zoo.verbs.board import event_files
 from zoo.verbs.card import model_card
 from zoo.verbs.config import Output, RunConfig, read_config, write_config
 from zoo.verbs.opening import open_job
@@ -153,7 +154,7 @@ def _carry_out(session: Session, folder: RunFolder, stop: Callable[[], bool], *,
     session.watch(Event(plan=session.plan))
     if not resume:
         _describe(folder, session)
-    with _recorded(folder):
+    with _recorded(folder), event_files(session, folder, resume=resume) as board:
         trained = session.train(folder, stop, resume=resume)
         result = session.measure(trained, folder)
         run = Run(
@@ -171,6 +172,8 @@ def _carry_out(session: Session, folder: RunFolder, stop: Callable[[], bool], *,
         card = model_card(run, folder.read_json("model/config.json"), asdict(session.training))
         folder.write_text("model/README.md", card)
         folder.finish("done", result=run.to_json())
+        if board is not None:
+            board.finish(run)
     return run
 
 

@@ -26,6 +26,7 @@ from zoo.transfer.tasks import loss_for
 from zoo.transfer.terms import Guided
 from zoo.transfer.trained import set_pooling
 from zoo.transfer.weighting import Weights, class_weights, described
+from zoo.verbs.board import check_tensorboard
 from zoo.verbs.check import without_bad_files
 from zoo.verbs.config import RunConfig
 from zoo.verbs.run import Event, Watch
@@ -61,6 +62,8 @@ def open_job(config: RunConfig, backbone: Backbone | None, data: Dataset | None,
     Raises:
         DataError, UsageError, WeightsError: bad input, each with its mend.
     """
+    if config.out.tensorboard:
+        check_tensorboard()
     notes: list[str] = []
     selections: tuple[Selection, ...] = ()
     if backbone is None:

@@ -1,0 +1,100 @@
+"""`zoo find-lr`: a learning rate by a sweep, with its picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from zoo.cli import console
+from zoo.cli.parsing import options_of
+
+if TYPE_CHECKING:
+    from zoo.transfer.rates import RateSweep
+
+ROWS = 15
+"""Of the table."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(
+        "find-lr",
+        help="Find a learning rate by raising it from step to step; nothing is trained for good.\n\n"
+        "For example  zoo find-lr torchvision/resnet18 photos/ --plot lr.png",
+    )(find_lr)
+
+
+def find_lr(
+    backbone: Annotated[str, typer.Argument(help="Such as torchvision/resnet18, a folder, or a+b.")],
+    data: Annotated[str, typer.Argument(help="A folder, a table, or a name such as sklearn:digits.")],
+    strategy: Annotated[str | None, typer.Option(help="One that trains by steps, such as full or head.")] = None,
+    unfreeze: Annotated[int | None, typer.Option(help="Stages that partial trains, from the top.")] = None,
+    strategy_options: Annotated[str | None, typer.Option(help="Of other strategies, as in rank=16.")] = None,
+    low: Annotated[float, typer.Option(help="Rate of the first step.")] = 1e-7,
+    high: Annotated[float, typer.Option(help="Rate of the last step.")] = 10.0,
+    steps: Annotated[int, typer.Option(help="From the lowest rate to the highest.")] = 100,
+    plot: Annotated[Path | None, typer.Option(help="Picture of the curve: .png, .svg or .pdf.")] = None,
+    weights: Annotated[str | None, typer.Option(help="A tag, random, or the path of a file.")] = None,
+    head: Annotated[str | None, typer.Option(help="linear, mlp, attention, ...")] = None,
+    loss: Annotated[str | None, typer.Option(help="As in zoo finetune.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Rows at once.")] = None,
+    backbone_lr: Annotated[float | None, typer.Option(help="Rate of the backbone relative to the head.")] = None,
+    optimizer: Annotated[str | None, typer.Option(help="sgd, adam or adamw.")] = None,
+    label_col: Annotated[str | None, typer.Option(help="Column of labels.")] = None,
+    text_col: Annotated[str | None, typer.Option(help="Column of texts; a,b for pairs.")] = None,
+    image_col: Annotated[str | None, typer.Option(help="Column of images.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Keep at most N training rows.")] = None,
+    seed: Annotated[int, typer.Option(help="Of splits, weights and order.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
+    config: Annotated[Path | None, typer.Option(help="YAML file of zoo finetune; options given here win.")] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Never touch the network.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the curve as JSON.")] = False,
+) -> None:
+    """Parse, call the verb, render."""
+    from zoo.transfer.rate_plot import check_picture
+    from zoo.verbs.config import RunConfig, merge, read_config
+    from zoo.verbs.find_lr import of_config
+
+    if plot is not None:
+        check_picture(plot)
+    train = _given(
+        strategy=strategy, unfreeze=unfreeze, strategy_options=options_of(strategy_options), head=head, loss=loss,
+        batch_size=batch_size, backbone_lr=backbone_lr, optimizer=optimizer, seed=seed, device=device,
+    )  # fmt: skip
+    read = _given(label=_names(label_col), text=_names(text_col), image=image_col, limit=limit, seed=seed)
+    top = _given(backbone=backbone, data=data, weights=weights, offline=offline or None)
+    whole = merge(read_config(config) if config else RunConfig(), {**top, "read": read, "train": train})
+    from zoo.cli.progress import RunView
+
+    with RunView(quiet=False) as view:
+        found = of_config(whole, None, None, view, low=low, high=high, steps=steps)
+    if plot is not None:
+        found.plot(plot)
+        console.note(f"drawn     {plot}")
+    if json:
+        return console.print_json(found.to_json())
+    return show(found)
+
+
+def show(found: RateSweep) -> None:
+    """The curve at some rates, and the suggestion."""
+    every = max(len(found.rates) // ROWS, 1)
+    chosen = min(range(len(found.rates)), key=lambda i: abs(found.rates[i] - found.suggestion))
+    places = sorted({*range(0, len(found.rates), every), len(found.rates) - 1, chosen})
+    rows = [
+        [f"{found.rates[i]:.1e}", f"{found.losses[i]:.4f}", f"{found.smoothed[i]:.4f}", "<" if i == chosen else ""]
+        for i in places
+    ]
+    console.print_table(["lr", "loss", "smoothed", ""], rows)
+    console.print_text(f"\nsuggestion  --lr {found.suggestion:g}   {found.reason}")
+    console.print_text(f"            the loss is lowest at {found.lowest:.1e}")
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _names(value: str | None) -> tuple[str, ...] | None:
+    return None if value is None else tuple(part.strip() for part in value.split(","))
