@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import zoo
-from zoo import DataError, DatasetSpec, Features, Head, HeadSpec, Phase, ScorerSpec, StageRow, Table
+from zoo import DataError, DatasetSpec, Features, Head, HeadSpec, Phase, ScorerSpec, StageRow, Table, Task
 from zoo.testing import check_dataset, check_head, check_scorer, check_strategy
 from zoo.transfer.options import Training
 from zoo.transfer.terms import Seen, Term
@@ -122,7 +122,36 @@ def test_a_fault_of_a_head_is_caught(kind: type[Head], check: str) -> None:
 def test_a_sound_head_passes_every_check_and_each_check_has_a_fault() -> None:
     found = check_head(HeadSpec("plain", f"{__name__}:Plain", "a head"))
     assert found.passed, str(found)
-    assert {result.check for result in found.results} == {check for _, check in HEADS}
+    assert {result.check for result in found.results} == {check for _, check in HEADS} | {"solved"}
+
+
+def guess(features: Any, targets: Any, task: Any, *, seed: int, class_weights: Any) -> Any:
+    weight = np.random.default_rng(seed).normal(size=(task.num_outputs, features.shape[1])).astype(np.float32)
+    return zoo.Solution({"linear.weight": weight, "linear.bias": weight[:, 0]}, {}, "a guess")
+
+
+def half_a_state(features: Any, targets: Any, task: Any, *, seed: int, class_weights: Any) -> Any:
+    found = guess(features, targets, task, seed=seed, class_weights=class_weights)
+    return zoo.Solution({"linear.bias": found.state["linear.bias"]}, {}, "half of it")
+
+
+def restless(features: Any, targets: Any, task: Any, *, seed: int, class_weights: Any) -> Any:
+    return guess(features, targets, task, seed=int(np.random.randint(1 << 30)), class_weights=class_weights)
+
+
+@pytest.mark.parametrize(
+    ("solver", "said"),
+    [
+        (guess, "on new rows, where 0.9 is easy"),
+        (half_a_state, "does not take the solution"),
+        (restless, "two solutions"),
+    ],
+)
+def test_a_fault_of_a_solver_is_caught(solver: Any, said: str) -> None:
+    spec = HeadSpec("broken", f"{__name__}:Plain", "a head", solver=f"{__name__}:{solver.__name__}")
+    (result,) = check_head(spec, only=["solved"]).results
+    assert result.status == "fail"
+    assert said in result.measured
 
 
 @pytest.mark.parametrize("name", zoo.default_catalog().heads)

@@ -19,6 +19,7 @@ from zoo.models.heads import Head, LossHead
 from zoo.models.pyramid import MapShapes
 from zoo.testing.offered import offered
 from zoo.testing.report import Broken, Conformance, Inapplicable, few, law, laws_of, require
+from zoo.testing.solved import GOALS, kind_for, problem
 from zoo.testing.subject import CLOSE, distance
 
 D, WIDTH, T = 24, 16, 9
@@ -41,7 +42,14 @@ class HeadSubject:
         return import_factory(self.spec.factory, f"head {self.spec.name}")
 
     def build(self, outputs: int = 3, *, dropout: float = 0.0, dims: tuple[int, int] = (D, WIDTH)) -> Head:
-        """A head with weights that are the same at every call."""
+        """A head with weights that are the same at every call; solved, if no step could train it."""
+        head = self.fresh(outputs, dropout=dropout, dims=dims)
+        if self.spec.solver is not None and not self.spec.trainable:
+            problem(kind_for(self.spec, outputs), dims[0], outputs).solved(self.spec, head)
+        return head
+
+    def fresh(self, outputs: int = 3, *, dropout: float = 0.0, dims: tuple[int, int] = (D, WIDTH)) -> Head:
+        """As the factory builds it, with weights that are the same at every call."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(1)
             head = self._made(outputs, dropout, dims)
@@ -165,6 +173,7 @@ def eval_deterministic(subject: HeadSubject) -> str:
 @law(consequence="--dropout is accepted and does nothing")
 def dropout(subject: HeadSubject) -> str:
     """In training mode the dropout that was asked for is there."""
+    _by_steps(subject)
     given = features()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -177,6 +186,7 @@ def dropout(subject: HeadSubject) -> str:
 @law(consequence="part of the head stays as it was drawn")
 def gradients(subject: HeadSubject) -> str:
     """Every parameter gets a gradient."""
+    _by_steps(subject)
     head, given = subject.build(), features()
     found = subject.seen(head.train(), given)
     weights = torch.randn(found.shape, generator=torch.Generator().manual_seed(3))
@@ -206,6 +216,7 @@ def logits(subject: HeadSubject) -> str:
 @law(consequence="it trains, and learns nothing")
 def learns(subject: HeadSubject) -> str:
     """Forty steps on features that tell the classes apart halve the loss."""
+    _by_steps(subject)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         head = subject.build(3).train()
@@ -228,6 +239,31 @@ def learns(subject: HeadSubject) -> str:
             losses.append(float(loss.detach()))
     require(losses[-1] < losses[0] / 2, f"the loss goes from {losses[0]:.3g} to {losses[-1]:.3g}")
     return f"the loss goes from {losses[0]:.3g} to {losses[-1]:.3g}"
+
+
+def _by_steps(subject: HeadSubject) -> None:
+    if not subject.spec.trainable:
+        raise Inapplicable("it is solved, no step trains it")
+
+
+@law(consequence="`zoo probe` and --strategy linear-probe report what the head cannot do")
+def solved(subject: HeadSubject) -> str:
+    """A fresh head takes what its solver gives, always the same, and then answers new rows of easy problems."""
+    if subject.spec.solver is None:
+        raise Inapplicable("it is trained by steps")
+    said = []
+    for kind in subject.spec.tasks:
+        each = problem(kind, D)
+        before = each.features.copy()
+        heads = [each.solved(subject.spec, subject.fresh(each.task.num_outputs)) for _ in range(2)]
+        states = [head.state_dict() for head in heads]
+        same = all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+        require(same, f"{kind}: the same rows give two solutions")
+        require(bool((before == each.features).all()), f"{kind}: the features were changed in place")
+        (metric, goal), found = GOALS[kind], each.score(heads[0])
+        require(found >= goal, f"{kind}: {metric} {found:.2f} on new rows, where {goal} is easy")
+        said.append(f"{kind} {metric} {found:.2f}")
+    return ", ".join(said)
 
 
 def _separable(subject: HeadSubject) -> tuple[Features, Tensor]:
@@ -254,7 +290,7 @@ def _separable(subject: HeadSubject) -> tuple[Features, Tensor]:
 @law(consequence="a run that was saved predicts something else when it is loaded")
 def state_round_trip(subject: HeadSubject) -> str:
     """The state_dict of one head, loaded strictly into another, gives the same outputs."""
-    head, other, given = subject.build(), subject.build(), features()
+    head, other, given = subject.build(), subject.fresh(), features()
     with torch.no_grad():
         for parameter in head.parameters():
             parameter.add_(0.3)
@@ -278,7 +314,7 @@ def global_state(subject: HeadSubject) -> str:
 
 HEAD_LAWS = laws_of(
     "head",
-    (outputs, widths, batch_of_one, padding, eval_deterministic, dropout, gradients, logits, learns),
+    (outputs, widths, batch_of_one, padding, eval_deterministic, dropout, gradients, logits, learns, solved),
     (state_round_trip, global_state),
 )
 
