@@ -25,7 +25,7 @@ from zoo.catalog.spec import (
     StrategySpec,
     WeightsSpec,
 )
-from zoo.catalog.structure import Structure, structured
+from zoo.catalog.structure import Structure, inner_of, is_structured, structured
 from zoo.errors import DuplicateNameError, PluginError, UnknownNameError, UsageError, ZooError
 
 S = TypeVar("S", BackboneSpec, HeadSpec, StrategySpec, ScorerSpec, DatasetSpec, ExporterSpec)
@@ -219,7 +219,8 @@ class Catalog:
         return None
 
     def owners_of(self, spec: BackboneSpec) -> str | None:
-        """The plugin that offers a backbone; None for resolved names."""
+        """The plugin that offers a backbone, whole or changed; None for resolved names."""
+        spec = inner_of(spec) if is_structured(spec) else spec
         return self.owners.get(f"backbones:{spec.name.casefold()}")
 
 

@@ -74,7 +74,10 @@ def take_apart(part: str) -> Words:
         if not any(_existing_part(part[:later]) for later in (*places[place + 1 :], len(part))):
             base, weights = part[:index], part[index + 1 :]
             break
-    if not _existing_part(base):
+    path, bracket, inside = base.rpartition("[")
+    if bracket and _existing_part(path):
+        base, (_, keep) = path, take_slice(f"[{inside}")
+    elif not _existing_part(base):
         base, keep = take_slice(base)
     if weights and keep is None and weights.endswith("]") and not Path(weights).expanduser().exists():
         weights, keep = take_slice(weights)

@@ -37,12 +37,14 @@ def card(selection: Any, found: Any) -> dict[str, Any]:
     """The stable keys of `--json`."""
     from zoo.catalog.cached import is_cached
     from zoo.catalog.serial import weights_to_json
+    from zoo.catalog.structure import inner_of, is_structured
 
     spec, weights = selection.spec, selection.weights
     plugin = found.catalog.owners_of(spec)
     report = next((r for r in found.reports if r.name == plugin), None)
     from dataclasses import asdict
 
+    whole = inner_of(spec) if is_structured(spec) else None
     return {
         "name": selection.name,
         "source": spec.source,
@@ -54,6 +56,7 @@ def card(selection: Any, found: Any) -> dict[str, Any]:
         "image_size": spec.image_size,
         "context_length": spec.context_length,
         "stages": list(spec.stages) if spec.stages is not None else None,
+        "whole": {"name": whole.name, "params": whole.params, "stages": whole.stages} if whole else None,
         "space": spec.space,
         "paper": spec.paper,
         "weights": weights_to_json(weights) if weights else None,
@@ -72,8 +75,8 @@ def _show(card: dict[str, Any]) -> None:
         ("backbone", card["name"]),
         ("takes", " and ".join(card["modalities"]) + _sizes(card)),
         ("gives", f"{card['dim'] or 'an unknown number of'} features"),
-        ("size", f"{console.human_count(card['params'])} parameters"),
-        ("stages", f"{len(stages)}: {', '.join(stages)}" if stages else "known once loaded"),
+        ("size", _size(card)),
+        ("stages", f"{len(stages)}{_of_whole(card)}: {', '.join(stages)}" if stages else "known once loaded"),
         ("weights", f"{weights['origin']}{' (cached)' if card['cached'] else ''}" if weights else "random"),
         ("pinned", weights.get("revision") or weights.get("sha256") or "no"),
         ("licence", weights.get("licence") or "unknown"),
@@ -89,6 +92,18 @@ def _show(card: dict[str, Any]) -> None:
     for title, text in lines:
         if text:
             console.print_text(console.fact(title, text, indent=12))
+
+
+def _size(card: dict[str, Any]) -> str:
+    whole = card["whole"]
+    if card["params"] is None and whole is not None:
+        return f"fewer than the {console.human_count(whole['params'])} parameters of {whole['name']}"
+    return f"{console.human_count(card['params'])} parameters"
+
+
+def _of_whole(card: dict[str, Any]) -> str:
+    whole = card["whole"]
+    return f" of {len(whole['stages'])}" if whole and whole["stages"] else ""
 
 
 def _others(card: dict[str, Any]) -> str:

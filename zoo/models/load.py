@@ -14,6 +14,7 @@ from zoo.catalog.discovery import default_catalog
 from zoo.catalog.factories import import_factory
 from zoo.catalog.names import Selection
 from zoo.catalog.spec import BackboneSpec, LoadRequest, Modality
+from zoo.catalog.structure import Structure, inner_of, with_tower
 from zoo.data.types import Examples
 from zoo.errors import DataError, PluginError, UsageError
 from zoo.models.backbone import Backbone
@@ -58,8 +59,13 @@ def serving(selection: Selection, modalities: Sequence[Modality]) -> Selection:
 
 
 def build(selection: Selection, *, offline: bool = False, seed: int = 0) -> Backbone:
-    """The backbone that one selection names."""
+    """The backbone that one selection names; of a dual encoder that is cut, each tower by itself, side by side."""
     spec = selection.spec
+    if len(selection.towers) > 1 and Structure.of(spec).keep is not None and inner_of(spec).space is not None:
+        towers = [
+            replace(serving(selection, [tower]), name=with_tower(selection.name, tower)) for tower in selection.towers
+        ]
+        return fuse(*(build(each, offline=offline, seed=seed) for each in towers))
     request = LoadRequest(spec, selection.weights, selection.towers, offline=offline)
     backbone = build_request(request, seed=seed)
     if selection.weights is None and spec.weights and backbone.weights is not None:
