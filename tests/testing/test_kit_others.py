@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import zoo
-from zoo import DataError, DatasetSpec, Features, Head, HeadSpec, Phase, ScorerSpec, StageRow, Table, Task
+from zoo import DataError, DatasetSpec, Features, Head, HeadSpec, Phase, ScorerSpec, StageRow, Table
 from zoo.testing import check_dataset, check_head, check_scorer, check_strategy
 from zoo.transfer.options import Training
 from zoo.transfer.terms import Seen, Term

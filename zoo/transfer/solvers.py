@@ -148,7 +148,7 @@ def decide(
     from zoo.models.features import Features
     from zoo.transfer.tasks import probabilities
 
-    pooled = torch.from_numpy(np.ascontiguousarray(features)).to(device)
+    pooled = torch.from_numpy(np.ascontiguousarray(features, dtype=np.float32)).to(device)
     with torch.inference_mode():
         outputs = head(Features(pooled=pooled, tokens=pooled.unsqueeze(1)))
         found: NDArray[np.float32] = probabilities(task, outputs.float()).cpu().numpy()
