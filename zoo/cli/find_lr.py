@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from zoo.cli import console
-from zoo.cli.parsing import options_of
+from zoo.cli.parsing import given, names, options_of
 
 if TYPE_CHECKING:
     from zoo.transfer.rates import RateSweep
+    from zoo.verbs.config import RunConfig
+    from zoo.verbs.run import Watch
 
+FIND = "find"
+"""In place of a rate."""
 ROWS = 15
 """Of the table."""
 
@@ -59,12 +64,12 @@ def find_lr(
 
     if plot is not None:
         check_picture(plot)
-    train = _given(
+    train = given(
         strategy=strategy, unfreeze=unfreeze, strategy_options=options_of(strategy_options), head=head, loss=loss,
         batch_size=batch_size, backbone_lr=backbone_lr, optimizer=optimizer, seed=seed, device=device,
     )  # fmt: skip
-    read = _given(label=_names(label_col), text=_names(text_col), image=image_col, limit=limit, seed=seed)
-    top = _given(backbone=backbone, data=data, weights=weights, offline=offline or None)
+    read = given(label=names(label_col), text=names(text_col), image=image_col, limit=limit, seed=seed)
+    top = given(backbone=backbone, data=data, weights=weights, offline=offline or None)
     whole = merge(read_config(config) if config else RunConfig(), {**top, "read": read, "train": train})
     from zoo.cli.progress import RunView
 
@@ -92,9 +97,11 @@ def show(found: RateSweep) -> None:
     console.print_text(f"            the loss is lowest at {found.lowest:.1e}")
 
 
-def _given(**values: Any) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if value is not None}
+def with_found_rate(config: RunConfig, watch: Watch) -> RunConfig:
+    """The configuration with the rate that a sweep suggests, for `zoo finetune --lr find`."""
+    from zoo.verbs.find_lr import of_config
+    from zoo.verbs.run import Event
 
-
-def _names(value: str | None) -> tuple[str, ...] | None:
-    return None if value is None else tuple(part.strip() for part in value.split(","))
+    found = of_config(config, None, None, lambda event: watch(event) if event.doing else None)
+    watch(Event(note=f"rate {found.suggestion:g}: {found.reason}, in a sweep of {len(found.rates)} steps"))
+    return replace(config, train=replace(config.train, lr=found.suggestion))

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from zoo.cli import console
+from zoo.cli.find_lr import FIND, with_found_rate
 from zoo.cli.parsing import Grouped, options_of
 from zoo.errors import UsageError, ZooError
 
@@ -50,7 +51,7 @@ def finetune(
     batch_size: Annotated[str | None, typer.Option(help="Rows a step, or auto.")] = None,
     accumulate: Annotated[int | None, _fine("Batches that make one step together.")] = None,
     ema: Annotated[float | None, _fine("Decay of a moving average of the weights, as in 0.99.")] = None,
-    lr: Annotated[float | None, typer.Option(help="Learning rate of the head.")] = None,
+    lr: Annotated[str | None, typer.Option(help="Learning rate of the head, or find to look for one.")] = None,
     backbone_lr: Annotated[float | None, _fine("Rate of the backbone relative to the head.")] = None,
     optimizer: Annotated[str | None, _fine("sgd, adam or adamw.")] = None,
     schedule: Annotated[str | None, _fine("constant, step, multistep, cosine or linear.")] = None,
@@ -106,7 +107,7 @@ def finetune(
         head=head, templates=tuple(templates or ()) or None, class_names=classes,
         pooling=pooling, loss=loss, epochs=epochs,
         batch_size=None if batch_size == "auto" else batch_size, accumulate=accumulate, ema=ema,
-        lr=lr, backbone_lr=backbone_lr, optimizer=optimizer,
+        lr=None if lr == FIND else lr, backbone_lr=backbone_lr, optimizer=optimizer,
         schedule=schedule, warmup=warmup, step_size=step_size, milestones=_numbers(milestones), dropout=dropout,
         weight_decay=weight_decay, label_smoothing=label_smoothing,
         class_weights=class_weights, mix=mix, clip_norm=clip_norm, image_size=image_size,
@@ -125,28 +126,32 @@ def finetune(
     output = _given(dir=out, name=name, overwrite=overwrite or None, tensorboard=tensorboard or None)
     if resume is not None:
         return _resume(resume, out, [*train, *read, *top], json)
-    return _start(config, {**top, "read": read, "train": train, "out": output}, dry_run=dry_run, json=json)
+    whole = {**top, "read": read, "train": train, "out": output}
+    return _start(config, whole, find=lr == FIND, dry_run=dry_run, json=json)
 
 
-def _start(path: Path | None, given: dict[str, Any], *, dry_run: bool, json: bool) -> None:
+def _start(path: Path | None, given: dict[str, Any], *, find: bool, dry_run: bool, json: bool) -> None:
     from zoo.cli.progress import RunView
     from zoo.verbs import finetune as verb
     from zoo.verbs.config import RunConfig, merge, read_config, write_config
 
     config = merge(read_config(path) if path else RunConfig(), given)
-    if config.backbone is None or config.data is None:
+    backbone, data = config.backbone, config.data
+    if backbone is None or data is None:
         raise UsageError(
             "zoo finetune takes a backbone and data", help="for example  zoo finetune starter/glyph-cnn sklearn:digits"
         )
     with RunView(quiet=False) as view:
+        if find:
+            config = with_found_rate(config, view)
         if dry_run:
             plan = verb.dry_run(config, view)
             view.show_plan(plan)
             return console.print_json(plan_json(plan)) if json else console.print_text(write_config(config))
         with _stoppable() as stop:
             run = verb.finetune(
-                config.backbone,
-                config.data,
+                backbone,
+                data,
                 training=config.train,
                 read=config.read,
                 out=config.out,

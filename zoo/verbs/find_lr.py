@@ -64,10 +64,6 @@ def find_lr(
     Raises:
         DataError, UsageError, WeightsError: bad input, each with its mend.
     """
-    if not 0 < low < high < math.inf:
-        raise UsageError(f"rates from {low:g} to {high:g} are no range", help="give --low below --high, both above 0")
-    if steps < 20:
-        raise UsageError(f"--steps {steps} are too few to see where a curve falls", help="give 50 or more")
     train = training or Training()
     if strategy is not None:
         train = replace(train, strategy=strategy)
@@ -101,6 +97,10 @@ def of_config(
     steps: int = STEPS,
 ) -> RateSweep:
     """The sweep for a whole configuration; its `backbone` and `data` are loaded where none are given."""
+    if not 0 < low < high < math.inf:
+        raise UsageError(f"rates from {low:g} to {high:g} are no range", help="give --low below --high, both above 0")
+    if steps < 20:
+        raise UsageError(f"--steps {steps} are too few to see where a curve falls", help="give 50 or more")
     session = Session(open_job(config, backbone, data, watch))
     if not session.gradient_phases:
         raise UsageError(
