@@ -21,6 +21,7 @@ from zoo.errors import UsageError
 from zoo.records.checkpoints import newest
 from zoo.records.runs import RunFolder
 from zoo.transfer.anchored import Souping
+from zoo.transfer.distill import Distillation
 from zoo.transfer.loop import Job, epochs_of, fit, steps_per_epoch
 from zoo.transfer.metrics import greater_is_better, primary
 from zoo.transfer.model import changeable, copied, put_back
@@ -39,7 +40,9 @@ if TYPE_CHECKING:
     from zoo.verbs.session import Session
 
 SHOWN_ROWS = 2_000
-"""Held-out rows that are evaluated after each epoch; the final figures use all of them."""
+"""Held-out rows that are evaluated after each epoch at most; the final figures use all of them."""
+FEW_SHOWN = 250
+"""As many at least: otherwise half as many as are trained on, so that looking costs less than learning."""
 
 
 class Fitting:
@@ -80,8 +83,14 @@ class Fitting:
                 self._halve(error)
         if isinstance(session.strategy, Finishing):
             session.watch(Event(note=session.strategy.finish(Ended(self.model, start))))
+        if self._imitates():
+            session.solve(self.folder, self.train, self.scale)
         self.model.eval()
         return trained
+
+    def _imitates(self) -> bool:
+        """Whether the head learns nothing in training, so that it says nothing until it is solved at the end."""
+        return any(isinstance(guide, Distillation) and guide.options.imitates for guide in self.session.guides)
 
     def ready(self) -> Trained:
         """The model as it is before the first step: its head solved where the strategy says so."""
@@ -193,7 +202,7 @@ class Fitting:
             device=session.device,
             bf16=session.bf16,
             folder=checkpoints,
-            evaluate=evaluate,
+            evaluate=None if self._imitates() else evaluate,
             primary=primary(task),
             greater_is_better=greater_is_better(primary(task)),
             stop=self.stop,
@@ -269,7 +278,8 @@ class Fitting:
             train, judged = hold_out(train, self.task, share=0.15, seed=training.seed)
             what = "early stopping" if training.early_stop is not None else session.strategy.name
             session.watch(Event(note=f"{what} judges {len(judged)} rows held out of train"))
-        if len(judged) > SHOWN_ROWS and not chooses:
-            picked = np.random.default_rng(0).permutation(len(judged))[:SHOWN_ROWS]
+        shown = min(max(len(train) // 2, FEW_SHOWN), SHOWN_ROWS)
+        if len(judged) > shown and not chooses:
+            picked = np.random.default_rng(0).permutation(len(judged))[:shown]
             judged = judged.select(np.sort(picked))
         return train, judged
