@@ -203,7 +203,9 @@ def angles(features: Tensor) -> Tensor:
     return unit @ unit.transpose(1, 2)
 
 
-def check_learns(options: DistillOptions, strategy: str, phases: Sequence[Phase], stages: Sequence[StageRow]) -> None:
+def check_learns(
+    options: DistillOptions, strategy: str, phases: Sequence[Phase], stages: Sequence[StageRow], head: str
+) -> None:
     """Refuse a strategy by which a student learns nothing from its teacher.
 
     Args:
@@ -211,10 +213,17 @@ def check_learns(options: DistillOptions, strategy: str, phases: Sequence[Phase]
         strategy: its name.
         phases: its table.
         stages: of the student.
+        head: of the student.
 
     Raises:
-        UsageError: no steps, or features that stay as they are where only features are taught.
+        UsageError: no steps, features that stay as they are where only features are taught, or a head that nothing
+            is taught and that cannot be solved.
     """
+    if options.imitates and head != "linear":
+        raise UsageError(
+            f"--alpha 1 --by {','.join(options.by)} teaches the head nothing, and --head {head} cannot be solved",
+            help="leave --head out, add --by logits, or leave the labels a share of the loss",
+        )
     steps = [phase for phase in phases if phase.solver == "gradient"]
     if not steps:
         raise UsageError(

@@ -68,6 +68,11 @@ class DistillOptions:
         student, _, teacher = self.hint.partition(":")
         return student, teacher
 
+    @property
+    def imitates(self) -> bool:
+        """Whether the student's head learns neither from the labels nor from the teacher."""
+        return self.alpha == 1 and "logits" not in self.by
+
     def weight(self, term: str) -> float:
         """Of a term in the whole loss."""
         return self.alpha * self.term_weights.get(term, TERM_WEIGHTS[term])

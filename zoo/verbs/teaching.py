@@ -98,7 +98,7 @@ def open_teacher(
         options=training.strategy_options,
     )
     stages = [StageRow(stage.name, stage.branch) for stage in backbone.stages()]
-    check_learns(config.distill, strategy.name, strategy.phases(stages), stages)
+    check_learns(config.distill, strategy.name, strategy.phases(stages), stages, training.head or "linear")
     teacher, said = load_teacher(
         config.distill.teacher,
         selected(config),
@@ -107,6 +107,8 @@ def open_teacher(
         offline=config.offline,
         watch=watch,
     )
+    if "logits" not in config.distill.by:
+        said = f"the features of {config.distill.teacher} teach"
     distillation, options = guide(config.distill, teacher)
     return (distillation,), replace(config, distill=options), (said,)
 
