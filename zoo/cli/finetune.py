@@ -39,7 +39,8 @@ def finetune(
     data: Annotated[str | None, typer.Argument(help="A folder, a table, or a name such as sklearn:digits.")] = None,
     unlabelled: Annotated[str | None, _data("Rows of the target without labels, such as DATA:test.")] = None,
     weights: Annotated[str | None, typer.Option(help="A tag, random, or the path of a file.")] = None,
-    strategy: Annotated[str | None, typer.Option(help="full, lora, ...; see `zoo list strategies`.")] = None,
+    strategy: Annotated[str | None, typer.Option(help="full, lora, ..., or auto; see `zoo list strategies`.")] = None,
+    budget: Annotated[str | None, typer.Option(help="Time to search for a strategy and train it, such as 5m.")] = None,
     unfreeze: Annotated[int | None, _fine("Stages that partial trains, from the top.")] = None,
     strategy_options: Annotated[str | None, _fine("Of other strategies, as in decay=0.8 or rank=16.")] = None,
     head: Annotated[str | None, typer.Option(help="linear, mlp, attention, fcos, ...; see `zoo list heads`.")] = None,
@@ -103,7 +104,7 @@ def finetune(
 ) -> None:
     """Parse, call the verb, render."""
     train = _given(
-        strategy=strategy, unfreeze=unfreeze, strategy_options=options_of(strategy_options),
+        strategy=strategy, budget=budget, unfreeze=unfreeze, strategy_options=options_of(strategy_options),
         head=head, templates=tuple(templates or ()) or None, class_names=classes,
         pooling=pooling, loss=loss, epochs=epochs,
         batch_size=None if batch_size == "auto" else batch_size, accumulate=accumulate, ema=ema,

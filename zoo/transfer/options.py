@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from zoo.data.types import MANY_ANSWERS, Dataset, TaskKind
 from zoo.errors import UsageError
+from zoo.transfer.budget import AUTO, check_budget
 from zoo.transfer.mixing import mix_of
 from zoo.transfer.strategies import choose
 
@@ -31,6 +32,8 @@ class Training:
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
 
     strategy: str | None = None
+    budget: str | None = None
+    """Time for a search among strategies and the training that follows, such as "5m"; None: no search."""
     unfreeze: int = 1
     """Stages that `partial` trains, counted from the top."""
     strategy_options: Mapping[str, float] = field(default_factory=dict)
@@ -96,6 +99,8 @@ class Training:
                 raise UsageError(f"--{name.replace('_', '-')} {value} is below 0", help="give 0 or a greater number")
         if self.mix is not None:
             mix_of(self.mix)
+        if self.budget is not None:
+            check_budget(self.budget, self.strategy)
         if self.ema is not None and not 0 < self.ema < 1:
             raise UsageError(f"--ema {self.ema} is outside (0, 1)", help="give a decay such as 0.99")
         for name, share in {
@@ -126,7 +131,7 @@ def resolve(training: Training, data: Dataset, subject: Subject, *, gpu: bool) -
     rows = len(data.splits["train"])
     notes: list[str] = []
     head = training.head or _HEADS.get(data.task.kind, "linear")
-    strategy = training.strategy
+    strategy = training.strategy if training.budget is None else AUTO
     if strategy is None:
         choice = choose(
             rows=rows,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -13,12 +13,16 @@ from zoo.data.types import Dataset, ReadOptions
 from zoo.errors import DivergedError, UsageError
 from zoo.models.backbone import Backbone
 from zoo.records.runs import RunFolder
+from zoo.transfer.budget import AUTO
 from zoo.transfer.options import Training
+from zoo.verbs.auto import FILE as CHOICE
+from zoo.verbs.auto import choose
 from zoo.verbs.board import event_files
 from zoo.verbs.card import model_card
 from zoo.verbs.config import Output, RunConfig, read_config, write_config
-from zoo.verbs.opening import open_job
+from zoo.verbs.opening import Opened, open_job
 from zoo.verbs.run import Event, Interrupted, Run, RunPlan, Watch
+from zoo.verbs.search import first, search
 from zoo.verbs.session import Session
 from zoo.verbs.unlabelled import check_unchanged, unlabelled_facts
 
@@ -28,6 +32,7 @@ def finetune(
     data: str | Path | Dataset,
     *,
     strategy: str | None = None,
+    budget: str | None = None,
     epochs: int | None = None,
     lr: float | None = None,
     batch_size: int | None = None,
@@ -49,7 +54,9 @@ def finetune(
     Args:
         backbone: a name such as "torchvision/resnet18", or a loaded backbone.
         data: a folder, a table, the name of a data set, or a `Dataset`.
-        strategy: linear-probe, head, partial, full, lp-ft or a plugin's; chosen by the size of the data if None.
+        strategy: linear-probe, head, partial, full, lp-ft or a plugin's; chosen by the size of the data if None, and
+            after a look at them that takes a few seconds if "auto".
+        budget: time such as "5m" for a search among strategies and rates, and the training that follows.
         epochs: passes over the training rows.
         lr: rate of the head.
         batch_size: rows a step.
@@ -73,8 +80,10 @@ def finetune(
         DivergedError: a loss that is not finite.
         Interrupted: `stop` said so.
     """
+    started = time.monotonic()
     given: dict[str, Any] = {
         "strategy": strategy,
+        "budget": budget,
         "epochs": epochs,
         "lr": lr,
         "batch_size": batch_size,
@@ -100,15 +109,14 @@ def finetune(
         data if isinstance(data, Dataset) else None,
         watch or (lambda event: None),
     )
+    if train.budget is not None:
+        folder = _created(opened, AUTO)
+        _describe(folder, opened, train)
+        return _search(opened, folder, stop, started)
+    opened, choice = choose(opened, started)
     session = Session(opened)
-    folder = RunFolder.create(
-        Path(config.out.dir),
-        config.out.name,
-        overwrite=config.out.overwrite,
-        backbone=session.backbone.name,
-        strategy=session.training.strategy or "",
-        fingerprint=session.data.fingerprint,
-    )
+    folder = _created(opened, str(session.training.strategy))
+    _describe(folder, opened, session.training, choice)
     return _carry_out(session, folder, stop, resume=False)
 
 
@@ -134,26 +142,52 @@ def resume(
     """
     folder = RunFolder.open(run, root=Path(root))
     config = read_config(folder.path / "config.yaml")
-    session = Session(open_job(config, backbone, None, watch or (lambda event: None)))
+    started = time.monotonic()
+    opened = open_job(config, backbone, None, watch or (lambda event: None))
     recorded = folder.read_json("data.json").get("fingerprint")
-    if recorded != session.data.fingerprint:
+    if recorded != opened.data.fingerprint:
         raise UsageError(
             f"the data of {folder.path} have changed since the run began", help="start a new run with `zoo finetune`"
         )
-    check_unchanged(folder, session.unlabelled)
+    check_unchanged(folder, opened.unlabelled)
+    if config.train.budget is not None:
+        return _search(opened, folder, stop, started)
+    why = folder.read_json(CHOICE).get("why")
+    session = Session(replace(opened, notes=(*opened.notes, why)) if why else opened)
     return _carry_out(session, folder, stop, resume=True)
 
 
 def dry_run(config: RunConfig, watch: Watch | None = None) -> RunPlan:
     """The plan that `finetune` would follow; nothing is written."""
-    return Session(open_job(config, None, None, watch or (lambda event: None))).plan
+    started = time.monotonic()
+    opened = open_job(config, None, None, watch or (lambda event: None))
+    return Session(first(opened, started) if config.train.budget is not None else choose(opened, started)[0]).plan
+
+
+def _search(opened: Opened, folder: RunFolder, stop: Callable[[], bool], started: float) -> Run:
+    """Find the strategy within the budget, then train; both go on where they were interrupted."""
+    with _recorded(folder):
+        opened, choice = search(opened, folder, stop, started)
+        session = Session(opened)
+        _describe(folder, opened, session.training, choice)
+    return _carry_out(session, folder, stop, resume=False)
+
+
+def _created(opened: Opened, strategy: str) -> RunFolder:
+    out = opened.config.out
+    return RunFolder.create(
+        Path(out.dir),
+        out.name,
+        overwrite=out.overwrite,
+        backbone=opened.backbone.name,
+        strategy=strategy,
+        fingerprint=opened.data.fingerprint,
+    )
 
 
 def _carry_out(session: Session, folder: RunFolder, stop: Callable[[], bool], *, resume: bool) -> Run:
     started = time.monotonic()
     session.watch(Event(plan=session.plan))
-    if not resume:
-        _describe(folder, session)
     with _recorded(folder), event_files(session, folder, resume=resume) as board:
         trained = session.train(folder, stop, resume=resume)
         result = session.measure(trained, folder)
@@ -168,6 +202,7 @@ def _carry_out(session: Session, folder: RunFolder, stop: Callable[[], bool], *,
             baseline=session.baseline(result),
             plan=session.plan,
             seconds=time.monotonic() - started,
+            choice=folder.read_json(CHOICE) or None,
         )
         card = model_card(run, folder.read_json("model/config.json"), asdict(session.training))
         folder.write_text("model/README.md", card)
@@ -177,19 +212,21 @@ def _carry_out(session: Session, folder: RunFolder, stop: Callable[[], bool], *,
     return run
 
 
-def _describe(folder: RunFolder, session: Session) -> None:
-    data: Dataset = session.data
+def _describe(folder: RunFolder, opened: Opened, training: Training, choice: Mapping[str, Any] | None = None) -> None:
+    data = opened.data
     # What was chosen for the user is written down as if it had been given, so that a resumed run cannot choose anew.
-    folder.write_text("config.yaml", write_config(replace(session.config, train=session.training)))
+    folder.write_text("config.yaml", write_config(replace(opened.config, train=training)))
+    if choice is not None:
+        folder.write_json(CHOICE, choice)
     folder.write_json(
         "data.json",
         {
             "name": data.name,
             "fingerprint": data.fingerprint,
             "columns": dict(data.columns),
-            "rows": dict(session.plan.rows),
+            "rows": {split: len(examples) for split, examples in data.splits.items()},
             "notes": list(data.notes),
-            **unlabelled_facts(session.config.unlabelled, session.unlabelled),
+            **unlabelled_facts(opened.config.unlabelled, opened.unlabelled),
             "problems": [asdict(problem) for problem in data.problems],
             "splits": {split: list(examples.ids) for split, examples in data.splits.items()},
         },

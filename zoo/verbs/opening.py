@@ -97,7 +97,7 @@ def open_job(config: RunConfig, backbone: Backbone | None, data: Dataset | None,
     if texts and isinstance(texts[0], tuple) and not isinstance(backbone, Paired):
         backbone = Paired(backbone)
     check_rows(backbone, data.splits.values())
-    training, reasons = _settled(config.train, data, backbone)
+    training, reasons = settled(config.train, data, backbone)
     if training.pooling is not None:
         set_pooling(backbone, training.pooling)
     named = open_named(space, data.task, training, watch)
@@ -111,7 +111,7 @@ def open_job(config: RunConfig, backbone: Backbone | None, data: Dataset | None,
     return Opened(config, data, backbone, training, tuple(notes), watch, unlabelled=rows, named=named, class_weights=weights)
 
 
-def _settled(given: Training, data: Dataset, backbone: Backbone) -> tuple[Training, tuple[str, ...]]:
+def settled(given: Training, data: Dataset, backbone: Backbone) -> tuple[Training, tuple[str, ...]]:
     """The training with nothing left open, and why each choice was made."""
     subject = Subject(
         params=sum(p.numel() for p in backbone.parameters()),

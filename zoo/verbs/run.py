@@ -71,6 +71,8 @@ class Run:
     plan: RunPlan
     seconds: float
     status: str = "done"
+    choice: Mapping[str, Any] | None = None
+    """What `auto` saw, considered, tried and chose; None: the strategy was given."""
 
     @property
     def leaked(self) -> bool:
@@ -103,6 +105,7 @@ class Run:
             "leak": self.leaked,
             "intervals": {name: list(pair) for name, pair in self.intervals.items()},
             "baseline": self.baseline,
+            "auto": self.choice,
             "params": self.plan.estimate.params,
             "trained_params": self.plan.estimate.trained,
             "device": self.plan.device,

@@ -1,0 +1,245 @@
+"""A look at data, backbone and machine before a strategy is chosen: cheap probes, and seconds of a few real steps."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from zoo.data.augment import recipe
+from zoo.data.batches import Loader
+from zoo.data.types import Examples, Task
+from zoo.models.backbone import Backbone
+from zoo.transfer.auto import Costs, Evidence, Probed, StageSeen
+from zoo.transfer.devices import choose_device
+from zoo.transfer.metrics import greater_is_better, measure_one, primary
+from zoo.transfer.probe import ProbeSolution, predict, solve
+from zoo.transfer.timing import TimedPass, TimedSteps, timed_pass, timed_steps
+from zoo.transfer.trained import task_processors
+from zoo.verbs.extract import extract
+from zoo.verbs.opening import Opened, is_pretrained
+from zoo.verbs.run import Event
+
+SAMPLE = 128
+"""Training rows on which stages are timed and probed."""
+JUDGED = 2_000
+"""Training rows, at most, on which the probe is cross-validated."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The evidence, and the features that it cost."""
+
+    evidence: Evidence
+    features: NDArray[np.float32] | None
+    """(N, D) of all training rows; None where the head cannot be solved."""
+
+
+def look(opened: Opened, started: float) -> Seen:
+    """Evidence from the training rows; the backbone and the caller's random state are left as they were.
+
+    Args:
+        opened: data, backbone and choices; the strategy is open.
+        started: of the whole job, by `time.monotonic`.
+    """
+    opening = time.monotonic() - started
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(opened.training.seed)
+        return _Look(opened, opening).seen()
+
+
+class _Look:
+    def __init__(self, opened: Opened, opening: float) -> None:
+        self.opened = opened
+        self.opening = opening
+        self.backbone = opened.backbone
+        self.task = opened.data.task
+        self.training = opened.training
+        self.train = opened.data.splits["train"]
+        self.held = opened.data.splits[opened.data.held_out]
+        self.device = choose_device(opened.training.device)
+        self.began = time.monotonic()
+
+    def seen(self) -> Seen:
+        opened, task, training = self.opened, self.task, self.training
+        solvable = training.head == "linear"
+        opened.watch(Event(note="looking at the data and at this machine, to choose a strategy"))
+        sample = self._sample()
+        timed = timed_pass(self.backbone, sample, self._processors(), self.device)
+        rows = len(self.train)
+        steps = self._steps(sample, timed)
+        features, probed, solving = None, None, 0.0
+        extracting = timed.seconds / len(sample) * rows
+        spent = time.monotonic() - self.began
+        if solvable:
+            features = self._features()
+            began = time.monotonic()
+            assert self.train.targets is not None
+            solution = solve(features, self.train.targets, task, seed=training.seed)
+            solving = time.monotonic() - began
+            began = time.monotonic()
+            probed = self._probed(features, solution)
+            spent += time.monotonic() - began
+        scores = _stage_scores(timed.outputs, sample, task, training.seed) if solvable else {}
+        costs = Costs(
+            opening=self.opening,
+            looking=spent,
+            extracting=extracting,
+            measuring=timed.seconds / len(sample) * len(self.held),
+            solving=solving,
+            reading=max(timed.seconds - timed.forward, 0.0) / len(sample) * rows,
+            forward=steps.forward * rows,
+            backward=steps.backward * rows,
+            update=steps.update * rows,
+        )
+        params = sum(p.numel() for p in self.backbone.parameters())
+        assert training.optimizer is not None
+        assert training.epochs is not None
+        assert training.batch_size is not None
+        evidence = Evidence(
+            rows=rows,
+            classes=max(len(task.classes), 1) if task.kind != "multilabel" else 1,
+            dim=timed.dim,
+            params=params,
+            pretrained=is_pretrained(self.backbone),
+            solvable=solvable,
+            optimizer=training.optimizer,
+            epochs=training.epochs,
+            batch_size=training.batch_size,
+            replays=training.replay == "auto" and not self._draws(),
+            costs=costs,
+            probe=probed,
+            stages=_stages(self.backbone, timed, scores),
+        )
+        return Seen(evidence, features)
+
+    def _draws(self) -> bool:
+        """Whether inputs are augmented by chance."""
+        return "image" in self.backbone.modalities and recipe(self.training.augment or "none") != recipe("none")
+
+    def _processors(self) -> dict[Any, Any]:
+        return task_processors(self.backbone, self.task)
+
+    def _sample(self) -> Examples:
+        rng = np.random.default_rng(self.training.seed)
+        return self.train.select(np.sort(rng.permutation(len(self.train))[:SAMPLE]))
+
+    def _features(self) -> NDArray[np.float32]:
+        count = len(self.train)
+        return extract(
+            self.backbone,
+            self.train,
+            device=str(self.device),
+            progress=lambda done: self.opened.watch(Event(doing="extracting", done=done, total=count)),
+        ).features
+
+    def _probed(self, features: NDArray[np.float32], solution: ProbeSolution) -> Probed | None:
+        """Three quarters of (a sample of) the training rows against the rest, and half of those."""
+        targets = self.train.targets
+        assert targets is not None
+        rng = np.random.default_rng(self.training.seed)
+        rows = rng.permutation(len(targets))[:JUDGED]
+        if len(rows) < 16:
+            return None
+        return _cross_validated(features[rows], targets[rows], self.task, solution.C, self.training.seed)
+
+    def _steps(self, sample: Examples, timed: TimedPass) -> TimedSteps:
+        training = self.training
+        loader = Loader(
+            replace(sample, targets=None),
+            self._processors(),
+            batch_size=training.batch_size or 16,
+            train=True,
+            seed=training.seed,
+            augment=recipe(training.augment or "none"),
+        )
+        return timed_steps(self.backbone, self.task, timed.features, loader, training, self.device)
+
+
+def _cross_validated(
+    features: NDArray[np.float32], targets: NDArray[Any], task: Task, strength: float, seed: int
+) -> Probed:
+    """Two to four folds of the rows, each against the others, and against half of the others."""
+    folds = np.arange(len(targets)) % 4
+    folds = np.random.default_rng(seed).permutation(folds)
+    metric = primary(task)
+    whole, half, floor, loss = [], [], [], []
+    for fold in range(4 if len(targets) <= JUDGED // 2 else 2):
+        held, kept = np.flatnonzero(folds == fold), np.flatnonzero(folds != fold)
+        whole.append(_one(features, targets, task, strength, kept, held, metric))
+        half.append(_one(features, targets, task, strength, kept[::2], held, metric))
+        floor.append(_floor(targets, task, kept, held, metric))
+        if task.kind in ("binary", "multiclass"):
+            loss.append(_one(features, targets, task, strength, kept, held, "log_loss"))
+    score = _mean_of(whole)
+    return Probed(
+        metric,
+        score if score is not None else 0.0,
+        _mean_of(half),
+        _mean_of(floor) or 0.0,
+        _mean_of(loss),
+    )
+
+
+def _one(
+    x: NDArray[np.float32], y: NDArray[Any], task: Task, strength: float, kept: Any, held: Any, metric: str
+) -> float | None:
+    if task.kind in ("binary", "multiclass") and len(np.unique(y[kept])) < 2:
+        return None
+    solution = solve(x[kept], y[kept], task, grid=(strength,))
+    return measure_one(task, metric, predict(solution, task, x[held]), y[held])
+
+
+def _floor(targets: NDArray[Any], task: Task, kept: Any, held: Any, metric: str) -> float | None:
+    """Of the mean answer of the training rows."""
+    if task.kind in ("binary", "multiclass"):
+        shares = np.bincount(targets[kept].astype(int), minlength=max(len(task.classes), 2))
+        answer: NDArray[Any] = shares / shares.sum()
+    else:
+        answer = np.asarray(targets[kept], dtype=np.float64).mean(0)
+    said = np.tile(np.atleast_1d(answer), (len(held), 1)).astype(np.float32)
+    return measure_one(task, metric, said, targets[held])
+
+
+def _mean_of(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None and np.isfinite(value)]
+    return float(np.mean(known)) if known else None
+
+
+def _stage_scores(outputs: dict[str, NDArray[np.float32]], sample: Examples, task: Task, seed: int) -> dict[str, float]:
+    """A cross-validated probe on the mean output of each stage; coarse, for it sees the sample alone."""
+    targets = sample.targets
+    if targets is None or len(targets) < 32 or task.kind not in ("binary", "multiclass", "regression"):
+        return {}
+    found = {}
+    metric = primary(task)
+    half = np.random.default_rng(seed).permutation(len(targets))
+    first, second = np.sort(half[::2]), np.sort(half[1::2])
+    for name, features in outputs.items():
+        scores = [_one(features, targets, task, 0.1, *pair, metric) for pair in ((first, second), (second, first))]
+        mean = _mean_of(scores)
+        if mean is not None and greater_is_better(metric):
+            found[name] = mean
+    return found
+
+
+def _stages(backbone: Backbone, timed: TimedPass, scores: dict[str, float]) -> tuple[StageSeen, ...]:
+    stages = backbone.stages()
+    sizes = {stage.name: sum(p.numel() for p in stage.parameters()) for stage in stages}
+    total, whole = sum(timed.times.values()), max(sum(sizes.values()), 1)
+    return tuple(
+        StageSeen(
+            stage.name,
+            stage.branch,
+            time=timed.times.get(stage.name, 0.0) / total if total else sizes[stage.name] / whole,
+            params=sizes[stage.name] / whole,
+            score=scores.get(stage.name),
+        )
+        for stage in stages
+    )
