@@ -78,6 +78,8 @@ def test_a_split_of_other_data_is_read_by_its_own_names(tmp_path: Path, photos: 
     assert len(read(f"{tmp_path / 'other'}:val", photos).examples) == 2
     with pytest.raises(UnknownNameError, match="No split is named 'test'"):
         read(f"{tmp_path / 'other'}:test", photos)
+    with pytest.raises(UnknownNameError, match=r"No split is named 'tset'. Did you mean test\?"):
+        read(f"{photos.name}:tset", photos)
 
 
 def test_a_table_without_labels_is_read_by_the_column_of_the_data(tmp_path: Path, texts: Dataset) -> None:

@@ -49,7 +49,8 @@ def read_unlabelled(source: str, data: Dataset, modalities: Sequence[Modality], 
         UnknownNameError: nothing has that name, or no such split.
     """
     part, _, split = source.rpartition(":")
-    if part and not Path(source).expanduser().exists() and (split in SPLIT_NAMES or split in data.splits):
+    of_split = split in SPLIT_NAMES or split in data.splits or _is(part, data) or Path(part).expanduser().exists()
+    if part and of_split and not Path(source).expanduser().exists():
         found = _of_split(source, part, split, data, modalities, options)
     else:
         found = _of_source(source, data, modalities, options)
@@ -71,7 +72,7 @@ class _Found:
 def _of_split(
     source: str, part: str, split: str, data: Dataset, modalities: Sequence[Modality], options: ReadOptions
 ) -> _Found:
-    wanted = split if split in data.splits else SPLIT_NAMES[split]
+    wanted = split if split in data.splits else SPLIT_NAMES.get(split, split)
     if _is(part, data):
         if wanted == "train" and (options.shots is not None or options.limit is not None):
             data = read_dataset(part, replace(options, shots=None, limit=None, modalities=tuple(modalities)))
