@@ -35,6 +35,10 @@ def keys(value: Any) -> set[str]:
         (["plan", GLYPH, "--json"], "`zoo plan NAME --json`"),
         (["check", "sklearn:digits", "--json"], "`zoo check DATA --json`"),
         (["extract", GLYPH, "sklearn:digits", "--split", "val", "-o", "f.npy", "--json"], "`zoo extract ... --json`"),
+        (
+            ["find-lr", GLYPH, "sklearn:digits", "--limit", "40", "--steps", "20", "--strategy", "head", "--json"],
+            "`zoo find-lr BACKBONE DATA --json`",
+        ),
         (["plugins", "--json"], "`zoo plugins --json`"),
         (["plugins", "new", "mine", "--json"], "`zoo plugins new NAME --json`"),
         (["plugins", "check", "timm", "--only", "api-version", "--json"], "`zoo plugins check NAME --json`"),

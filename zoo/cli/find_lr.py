@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
     """Add the command."""
     app.command(
         "find-lr",
-        help="Find a learning rate by raising it from step to step; nothing is trained for good.\n\n"
+        help="Find a learning rate, and draw the curve of the loss.\n\n"
         "For example  zoo find-lr torchvision/resnet18 photos/ --plot lr.png",
     )(find_lr)
 
