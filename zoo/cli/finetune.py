@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,16 +9,11 @@ import typer
 
 from zoo.cli import console
 from zoo.cli.find_lr import FIND, with_found_rate
-from zoo.cli.parsing import Grouped, options_of
-from zoo.errors import UsageError, ZooError
+from zoo.cli.parsing import Grouped, given, names, options_of, under
+from zoo.cli.stopping import stoppable
+from zoo.errors import UsageError
 
-
-def _under(heading: str) -> Callable[..., Any]:
-    """Options that `--help` shows under a heading of their own: help first, then other spellings than the name."""
-    return lambda help, *names: typer.Option(*names, help=help, rich_help_panel=heading)  # noqa: A006
-
-
-_data, _fine, _out = _under("Data"), _under("Finer points of training"), _under("Output")
+_data, _fine, _out = under("Data"), under("Finer points of training"), under("Output")
 
 
 def register(app: typer.Typer) -> None:
@@ -65,19 +56,24 @@ def finetune(
     class_weights: Annotated[str | None, _fine("balanced, or as in 1,2.5 or ants=2,bees=1.")] = None,
     mix: Annotated[str | None, _fine("Of training rows: mixup=0.2, cutmix=1, or both.")] = None,
     clip_norm: Annotated[float | None, _fine("Largest norm of the gradient; 0 never clips.")] = None,
-    image_size: Annotated[int | None, _fine("Of the longer side of images, in detection.")] = None,
+    image_size: Annotated[int | None, _fine("Side of images; in detection the longer one.")] = None,
+    channels: Annotated[int | None, _fine("Of images, where not those of the weights.")] = None,
     augment: Annotated[str | None, _fine("none, light, strong, or as flip=0.5,crop=0.7.")] = None,
     early_stop: Annotated[int | None, _fine("Stop after so many epochs without a better metric.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of splits, weights, order and augmentation.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:1.")] = None,
     precision: Annotated[str | None, _fine("auto, fp32 or bf16.")] = None,
     save_every: Annotated[int | None, _fine("Steps between checkpoints; one an epoch if not given.")] = None,
+    views: Annotated[int | None, _fine("Versions of each augmented image that frozen stages see.")] = None,
+    replay: Annotated[str | None, _fine("off computes frozen stages anew in every epoch.")] = None,
+    replay_memory: Annotated[float | None, _fine("GB that their outputs may take; a quarter of what is free.")] = None,
+    replay_disk: Annotated[float | None, _fine("GB of disk likewise, once memory is full.")] = None,
     image_col: Annotated[str | None, _data("Column of images.")] = None,
     text_col: Annotated[str | None, _data("Column of texts; a,b for pairs.")] = None,
     audio_col: Annotated[str | None, _data("Column of recordings.")] = None,
     label_col: Annotated[str | None, _data("Column of labels; a,b for several.")] = None,
     task: Annotated[
-        str | None, _data("binary, multiclass, multilabel, regression, segmentation, tokens, detection.")
+        str | None, _data("binary, multiclass, multilabel, regression, segmentation, tokens, detection, pairs.")
     ] = None,
     shots: Annotated[int | None, _data("Keep K training rows a class.")] = None,
     limit: Annotated[int | None, _data("Keep at most N training rows.")] = None,
@@ -103,7 +99,7 @@ def finetune(
     json: Annotated[bool, _out("Print the result as JSON.", "--json")] = False,
 ) -> None:
     """Parse, call the verb, render."""
-    train = _given(
+    train = given(
         strategy=strategy, budget=budget, unfreeze=unfreeze, strategy_options=options_of(strategy_options),
         head=head, templates=tuple(templates or ()) or None, class_names=classes,
         pooling=pooling, loss=loss, epochs=epochs,
@@ -111,20 +107,21 @@ def finetune(
         lr=None if lr == FIND else lr, backbone_lr=backbone_lr, optimizer=optimizer,
         schedule=schedule, warmup=warmup, step_size=step_size, milestones=_numbers(milestones), dropout=dropout,
         weight_decay=weight_decay, label_smoothing=label_smoothing,
-        class_weights=class_weights, mix=mix, clip_norm=clip_norm, image_size=image_size,
+        class_weights=class_weights, mix=mix, clip_norm=clip_norm, image_size=image_size, channels=channels,
         augment=augment, early_stop=early_stop, seed=seed,
         device=device, precision=precision, save_every=save_every,
+        views=views, replay=replay, replay_memory=replay_memory, replay_disk=replay_disk,
     )  # fmt: skip
-    read = _given(
-        image=image_col, text=_names(text_col), label=_names(label_col), task=task, shots=shots, limit=limit, val=val,
+    read = given(
+        image=image_col, text=names(text_col), label=names(label_col), task=task, shots=shots, limit=limit, val=val,
         audio=audio_col, bad_limit=bad_limit, max_pixels=max_pixels, max_seconds=max_seconds,
         encoding=encoding, skip_bad=skip_bad or None, drop_empty=drop_empty or None, allow_leak=allow_leak or None,
         seed=seed,
     )  # fmt: skip
-    top = _given(
+    top = given(
         backbone=backbone, data=data, unlabelled=unlabelled, weights=weights, offline=offline or None, baseline=baseline
     )
-    output = _given(dir=out, name=name, overwrite=overwrite or None, tensorboard=tensorboard or None)
+    output = given(dir=out, name=name, overwrite=overwrite or None, tensorboard=tensorboard or None)
     if resume is not None:
         return _resume(resume, out, [*train, *read, *top], json)
     whole = {**top, "read": read, "train": train, "out": output}
@@ -149,7 +146,7 @@ def _start(path: Path | None, given: dict[str, Any], *, find: bool, dry_run: boo
             plan = verb.dry_run(config, view)
             view.show_plan(plan)
             return console.print_json(plan_json(plan)) if json else console.print_text(write_config(config))
-        with _stoppable() as stop:
+        with stoppable() as stop:
             run = verb.finetune(
                 backbone,
                 data,
@@ -176,7 +173,7 @@ def _resume(run: str, root: str | None, given: list[str], json: bool) -> None:
             f"--resume goes on with the run as it was; {', '.join(given)} cannot change now",
             help="start a new run to change anything",
         )
-    with RunView(quiet=False) as view, _stoppable() as stop:
+    with RunView(quiet=False) as view, stoppable() as stop:
         done = verb.resume(run, root=root or "runs", watch=view, stop=stop)
     _finish(done, json)
 
@@ -214,43 +211,6 @@ def plan_json(plan: Any) -> dict[str, Any]:
         "precision": plan.precision,
         "notes": list(plan.notes),
     }
-
-
-@contextmanager
-def _stoppable() -> Iterator[Callable[[], bool]]:
-    """The first Ctrl-C or SIGTERM asks for a checkpoint; the second ends at once."""
-    asked = threading.Event()
-    signals: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield asked.is_set
-        return
-
-    def ask(number: int, _: Any) -> None:
-        if asked.is_set():
-            raise KeyboardInterrupt
-        asked.set()
-        signals.append(number)
-        console.note("stopping after this step; once more to leave at once")
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield asked.is_set
-    except ZooError as error:
-        if signals == [signal.SIGTERM] and error.kind == "interrupted":
-            console.print_error(error)
-            raise typer.Exit(128 + signal.SIGTERM) from error
-        raise
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _given(**values: Any) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if value is not None}
-
-
-def _names(value: str | None) -> tuple[str, ...] | None:
-    return None if value is None else tuple(part.strip() for part in value.split(","))
 
 
 def _numbers(value: str | None) -> tuple[int, ...] | None:

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import islice
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +24,7 @@ from zoo.transfer.devices import takes_channels_last
 from zoo.transfer.model import Model, changeable, copied, put_back
 from zoo.transfer.optim import Scheduler, make_optimizer, set_rates
 from zoo.transfer.options import Training
+from zoo.transfer.replay import Repeats, Replay, repeats
 from zoo.transfer.strategies import ADAPTERS, Phase, StageRow
 from zoo.transfer.terms import Seen, Term
 
@@ -48,6 +49,8 @@ class Record:
     seconds: float = 0.0
     norm: float | None = None
     """Of the gradient before it is clipped; None where it never is."""
+    note: str = ""
+    """Something that turned out on the way, in one sentence."""
 
 
 @dataclass
@@ -85,7 +88,7 @@ class Job:
     bf16: bool
     folder: Path | None
     """Of the checkpoints; None: none are written."""
-    evaluate: Callable[[], Metrics] | None = None
+    evaluate: Callable[[Replay], Metrics] | None = None
     primary: str = ""
     """The metric that early stopping watches."""
     greater_is_better: bool = True
@@ -148,13 +151,17 @@ class _Run:
         self.batches = len(job.loader)
         self.per_epoch = steps_per_epoch(self.batches, job.training)
         self.steps = sum(self.epochs) * self.per_epoch
+        self.replay = self._replay(None, 0)
 
     def records(self) -> Iterator[Record]:
         job = self.job
         for index in range(self.at.phase, len(job.phases)):
             if index != self.at.phase:
                 self.at.phase, self.at.epoch, self.at.batch = index, 0, 0
-            yield from self._phase(job.phases[index], self.epochs[index])
+            try:
+                yield from self._phase(job.phases[index], self.epochs[index])
+            finally:
+                self.replay.close()
             if job.stop():
                 return
         if self.best is not None:
@@ -176,6 +183,9 @@ class _Run:
             self._restore(self.resume)
             self.resume = None
         done_before = sum(self.epochs[: self.at.phase])
+        mixed = job.mix is not None
+        found = repeats(job.model, phase, job.training, epochs=epochs, draws=job.loader.draws, mixed=mixed)
+        self.replay = self._replay(found, done_before + epochs)
         while self.at.epoch < epochs:
             number = done_before + self.at.epoch
             yield from self._epoch(phase, number)
@@ -188,17 +198,28 @@ class _Run:
             if finished:
                 self.at.epoch = epochs
             self._save()
-            yield self._record("epoch", phase, number, loss=self.mean_loss, metrics=metrics)
+            note = self.replay.news()
+            yield self._record("epoch", phase, number, loss=self.mean_loss, metrics=metrics, note=note)
             if job.stop():
                 yield self._record("stop", phase, number)
                 return
+
+    def _replay(self, found: Repeats | None, end: int) -> Replay:
+        job = self.job
+        folder = job.folder and job.folder / "replay"
+        return Replay(job.model, found, job.training, job.device, folder, end=end, whole_inputs=bool(job.terms))
 
     def _epoch(self, phase: Phase, number: int) -> Iterator[Record]:
         job = self.job
         self.model.train()
         self.terms.train()
         total, count = torch.zeros((), device=job.device), 0
-        for batches in grouped(job.loader.epoch(number, start=self.at.batch), job.training.accumulate):
+        replay = self.replay
+        replay.begin(number)
+        group = job.training.accumulate
+        known = replay.ready(job.loader)
+        epoch = job.loader.epoch(number, self.at.batch, views=replay.views, group=group, ready=known)
+        for batches in grouped(epoch, group):
             loss, rate = self._step(batches)
             total, count = total + loss, count + 1
             self.at.batch += len(batches)
@@ -241,16 +262,14 @@ class _Run:
         if self.job.mix is not None:
             batch = self.job.mix(batch, self.at.step)
         assert batch.targets is not None
-        own = batch.targets if isinstance(self.job.model.head, LossHead) else None
-        if not self.job.terms and self.job.blend is None:
-            with self.accelerator.autocast():
-                outputs = self.model(self._inputs(batch), own)
-            return outputs if own is not None else self.job.loss(outputs.float(), batch.targets)
+        head = self.job.model.head
         with self.accelerator.autocast():
-            features = self.model.features(self._inputs(batch))
+            features = self.replay.features(batch, self._inputs(batch))
+            if isinstance(head, LossHead) and not self.job.terms:
+                return head.loss(features, batch.targets)
             if self.job.blend is not None:
                 features, batch = self.job.blend(features, batch, self.at.step)
-            outputs = self.model.head(features).float()
+            outputs = head(features).float()
             seen = Seen(self.job.model, batch, features, outputs, self.at.step)
             added = [term(seen).float() for term in self.terms]
         assert batch.targets is not None
@@ -259,7 +278,7 @@ class _Run:
         return total + torch.stack(added).sum() if added else total
 
     def _inputs(self, batch: Batch) -> Inputs:
-        if not self.images:
+        if not self.images or batch.recorded is not None:
             return batch.inputs
         return {
             modality: {
@@ -270,15 +289,15 @@ class _Run:
         }
 
     def _step_of_phase(self) -> int:
-        return self.at.epoch * self.per_epoch + self.at.batch // self.job.training.accumulate
+        return self.at.epoch * self.per_epoch + -(-self.at.batch // self.job.training.accumulate)
 
     def _look(self, number: int) -> tuple[Metrics, bool]:
         """Metrics after an epoch, of the averaged weights where there are any, and whether the phase is over."""
         if self.average is None:
-            metrics = self.job.evaluate() if self.job.evaluate is not None else {}
+            metrics = self.job.evaluate(self.replay) if self.job.evaluate is not None else {}
             return metrics, self._judge(metrics, number)
         with self.average.in_place(self.model):
-            metrics = self.job.evaluate() if self.job.evaluate is not None else {}
+            metrics = self.job.evaluate(self.replay) if self.job.evaluate is not None else {}
             return metrics, self._judge(metrics, number)
 
     def _judge(self, metrics: Metrics, number: int) -> bool:
@@ -360,7 +379,6 @@ def steps_per_epoch(batches: int, training: Training) -> int:
 
 
 def grouped(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
-    """Batches that make one step together."""
-    remaining = iter(batches)
-    while group := list(islice(remaining, size)):
-        yield group
+    """Batches that make one step together: neighbours in the epoch that their places are of, in whichever order."""
+    for _, group in groupby(batches, key=lambda batch: batch.place and batch.place[1] // size):
+        yield list(group)

@@ -10,6 +10,7 @@ from zoo.data.types import MANY_ANSWERS, Dataset, TaskKind
 from zoo.errors import UsageError
 from zoo.transfer.budget import AUTO, check_budget
 from zoo.transfer.mixing import mix_of
+from zoo.transfer.solvers import only_solved, solvable
 from zoo.transfer.strategies import choose
 
 Optimizer = Literal["sgd", "adam", "adamw"]
@@ -21,7 +22,12 @@ DETECTION_SIZE = 640
 """Pixels of the longer side of images in detection, unless more is asked for: in each doubling of it, small objects
 are found more often and a step takes four times as long."""
 Precision = Literal["auto", "fp32", "bf16"]
-_HEADS: Mapping[TaskKind, str] = {"segmentation": "segment", "tokens": "token-classifier", "detection": "fcos"}
+_HEADS: Mapping[TaskKind, str] = {
+    "segmentation": "segment",
+    "tokens": "token-classifier",
+    "detection": "fcos",
+    "pairs": "contrastive",
+}
 """The head of a task where none is asked for."""
 
 
@@ -45,7 +51,10 @@ class Training:
     class_names: str | None = None
     """A file that says how classes are called: JSON from label to name, or a name a line."""
     image_size: int | None = None
-    """Of the longer side of images in detection, rounded up to whole strides; None: that of the data, 640 at most."""
+    """Side of square images, to which tables of positions are resized; None: that of the weights. In detection of the
+    longer side, rounded up to whole strides; None: that of the data, 640 at most."""
+    channels: int | None = None
+    """Of images, to which the first convolution is adapted; None: those of the weights."""
     pooling: str | None = None
     """How tokens become one vector; None: as the backbone does."""
     loss: str | None = None
@@ -83,17 +92,25 @@ class Training:
     """Of training images: none, light, strong, or changes as in "flip=0.5,rotation=10"."""
     save_every: int | None = None
     """Steps between checkpoints; None: one an epoch."""
+    views: int | None = None
+    """Versions of each augmented input that frozen stages see, in place of a new one each epoch."""
+    replay: Literal["auto", "off"] = "auto"
+    """Whether what frozen stages compute is kept and replayed; the result is the same."""
+    replay_memory: float | None = None
+    """GB of memory that may be taken for it; None: a quarter of what is free."""
+    replay_disk: float | None = None
+    """GB of disk likewise, once memory is full; None: a quarter of what is free, 10 GB at most."""
     seed: int = 0
     device: str = "auto"
     precision: Precision = "auto"
 
     def __post_init__(self) -> None:
-        counts = ("epochs", "batch_size", "accumulate", "early_stop", "save_every", "step_size", "image_size")
-        for name in (*counts, "lr", "gamma"):
+        counts = ("epochs", "batch_size", "accumulate", "early_stop", "save_every", "step_size", "image_size", "channels")
+        for name in (*counts, "views", "lr", "gamma"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise UsageError(f"--{name.replace('_', '-')} {value} is not above 0", help="give a positive number")
-        for name in ("backbone_lr", "weight_decay", "clip_norm", "seed"):
+        for name in ("backbone_lr", "weight_decay", "clip_norm", "seed", "replay_memory", "replay_disk"):
             value = getattr(self, name)
             if value is not None and not value >= 0:
                 raise UsageError(f"--{name.replace('_', '-')} {value} is below 0", help="give 0 or a greater number")
@@ -132,6 +149,12 @@ def resolve(training: Training, data: Dataset, subject: Subject, *, gpu: bool) -
     notes: list[str] = []
     head = training.head or _HEADS.get(data.task.kind, "linear")
     strategy = training.strategy if training.budget is None else AUTO
+    if strategy is None and only_solved(head):
+        strategy = "linear-probe"
+        notes.append(f"strategy linear-probe: the head {head} is solved, no step trains it")
+    if strategy is None and data.task.kind == "pairs":
+        strategy = "full"
+        notes.append("strategy full: what pairs teach is in the towers, the head has a scale alone")
     if strategy is None:
         choice = choose(
             rows=rows,
@@ -139,11 +162,12 @@ def resolve(training: Training, data: Dataset, subject: Subject, *, gpu: bool) -
             params=subject.params,
             pretrained=subject.pretrained,
             gpu=gpu,
-            linear=head == "linear" and data.task.kind not in MANY_ANSWERS,
+            linear=head in solvable(data.task.kind),
         )
         strategy = choice.name
         notes.append(f"strategy {choice.name}: {choice.reason}")
-    moves_backbone = strategy not in ("linear-probe", "head")
+    # A text may say what mirroring or cutting away makes untrue.
+    changes = strategy not in ("linear-probe", "head") and data.task.kind != "pairs"
     # The head of such a task is a small network of its own, which momentum alone trains slowly.
     optimizer = training.optimizer or ("adamw" if data.task.kind in MANY_ANSWERS else _optimizer(subject))
     image_size = _image_size(training, data, subject)
@@ -155,11 +179,11 @@ def resolve(training: Training, data: Dataset, subject: Subject, *, gpu: bool) -
         head=head,
         optimizer=optimizer,
         epochs=training.epochs or (_epochs(rows) if data.task.kind != "detection" else _epochs_of_boxes(rows)),
-        batch_size=training.batch_size or _batch_size(rows, 32 if data.task.kind != "detection" else 16),
+        batch_size=training.batch_size or _rows_at_once(rows, data.task.kind),
         image_size=image_size,
         lr=training.lr or (1e-2 if optimizer == "sgd" else 1e-3),
         backbone_lr=training.backbone_lr if training.backbone_lr is not None else _backbone_lr(subject),
-        augment=training.augment or (_augment(subject, rows) if moves_backbone else "none"),
+        augment=training.augment or (_augment(subject, rows) if changes else "none"),
     )
     return resolved, tuple(notes)
 
@@ -174,6 +198,13 @@ def _epochs_of_boxes(rows: int) -> int:
     return min(max(round(16_000 / rows), 12), 50)
 
 
+def _rows_at_once(rows: int, kind: TaskKind) -> int:
+    """Pairs are told from the others of their batch, so there should be many: an eighth of all, 256 at most."""
+    if kind == "pairs":
+        return min(1 << max(rows // 8, 8).bit_length() - 1, 256)
+    return _batch_size(rows, 32 if kind != "detection" else 16)
+
+
 def _batch_size(rows: int, most: int) -> int:
     """At least about fifteen steps an epoch on small data; `most` otherwise, as large images take much memory."""
     for size in (8, 16):
@@ -184,12 +215,7 @@ def _batch_size(rows: int, most: int) -> int:
 
 def _image_size(training: Training, data: Dataset, subject: Subject) -> int | None:
     if data.task.kind != "detection":
-        if training.image_size is not None:
-            raise UsageError(
-                f"--image-size {training.image_size} is for detection, and this is a {data.task.kind} task",
-                help="leave it out: images get the size that the weights want",
-            )
-        return None
+        return training.image_size
     if training.image_size is not None:
         return training.image_size
     if subject.transformer:  # many have a table of positions for one size

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
@@ -10,11 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from zoo.catalog.spec import Modality
-from zoo.models.backbone import Backbone, Inputs, Stage
+from zoo.models.backbone import Inputs, Stage
 from zoo.models.features import Features
 from zoo.transfer.model import Model
+from zoo.transfer.strategies import ADAPTERS, Phase, StageRow
 from zoo.transfer.stubs import Calls, Ghost, copied, embodied, ghosted, recording, standing_in
 
+Number = tuple[Modality, str]
+"""A tensor of numbers among the inputs."""
 Kept = dict[Modality, dict[str, Tensor | Ghost]]
 """Inputs of a batch, or what stands for them."""
 FIELDS = (("pooled",), ("tokens",), ("maps",), ("pooled", "tokens"), ("pooled", "tokens", "maps"))
@@ -43,49 +47,47 @@ class Prefix:
         return tuple({stage.branch: stage.name for stage in self.stages}.values())
 
     def __str__(self) -> str:
-        return "the backbone" if self.whole else f"frozen up to {' and '.join(self.tops)}"
+        """For people: "everything up to layer3"."""
+        return "the backbone" if self.whole else f"everything up to {' and '.join(self.tops)}"
 
 
-def frozen_prefix(backbone: Backbone) -> Prefix:
-    """The leading stages that have no parameter to train and are in eval mode, while the backbone is in training mode.
-
-    Args:
-        backbone: after `freeze_except`, with everything inserted that a strategy inserts.
-    """
+def frozen_prefix(model: Model, phase: Phase) -> Prefix:
+    """The leading stages of every branch in which a phase trains nothing, neither own parameters nor inserted ones."""
+    stages = model.backbone.stages()
+    trained = set(phase.trained([StageRow(stage.name, stage.branch) for stage in stages]))
+    inserted = {id(parameter) for parameter in model.adapters} if phase.lr.get(ADAPTERS, 0.0) > 0 else set()
     branches: dict[str, list[Stage]] = {}
-    for stage in backbone.stages():
+    for stage in stages:
         branches.setdefault(stage.branch, []).append(stage)
+
+    def moves(stage: Stage) -> bool:
+        return stage.name in trained or any(id(parameter) in inserted for parameter in stage.parameters())
+
     found: list[Stage] = []
     whole, deep = True, False
-    for stages in branches.values():
-        count = next((i for i, stage in enumerate(stages) if not _still(stage)), len(stages))
-        found += stages[:count]
-        whole = whole and count == len(stages)
-        deep = deep or count > 1 or (count == 1 == len(stages))
-    return Prefix(tuple(found), whole and bool(found), deep)
-
-
-def _still(stage: Stage) -> bool:
-    if any(parameter.requires_grad for parameter in stage.parameters()):
-        return False
-    return not any(module.training for top in stage.modules for module in top.modules())
+    for each in branches.values():
+        count = next((place for place, stage in enumerate(each) if moves(stage)), len(each))
+        found += each[:count]
+        whole = whole and count == len(each)
+        deep = deep or count > 1 or count == len(each)
+    return Prefix(tuple(found), whole, deep)
 
 
 @dataclass(frozen=True)
 class Needs:
     """What of a prefix must be kept so that the features come out bit for bit as they did."""
 
-    calls: Mapping[int, int]
-    """How often each of the prefix's modules, by its index, is called and can be answered for."""
+    called: frozenset[int]
+    """Index of each of the prefix's modules that is called and can be answered for."""
     modules: frozenset[int]
     """Those whose outputs are read."""
-    inputs: frozenset[tuple[Modality, str]]
+    inputs: frozenset[Number]
     """Tensors of numbers among the inputs that are read; masks and ids are kept in any case."""
 
     def taken(self, calls: Calls) -> Calls | None:
-        """What is kept of what was recorded; None: the modules were called in another way than they were tried."""
-        mine = {index: each for index, each in calls.items() if index in self.calls}
-        return mine if {index: len(each) for index, each in mine.items()} == self.calls else None
+        """What is kept of what was recorded; None: not the same modules were called as when they were tried."""
+        mine = {index: each for index, each in calls.items() if index in self.called}
+        return mine if mine.keys() == self.called else None
 
     def inputs_of(self, inputs: Inputs) -> Kept:
         """What is kept of a batch's inputs."""
@@ -104,34 +106,35 @@ def needs_of(model: Model, prefix: Prefix, inputs: Inputs) -> Needs | None:
     The last output of every branch is tried first. Between the recording and each trial the backbone sees another
     batch, so that nothing it keeps on the side can pass for replayed. The model keeps its mode and its state.
     """
-    modules = prefix.modules
-    with _quiet(model):
-        calls: Calls = {}
+    modules, calls = prefix.modules, Calls()
+    # With gradients, as in training: attention takes other kernels without.
+    with quiet(model), torch.enable_grad():
         with recording(modules, None, calls):
             truth = copied(model.features(inputs))
-        numbers = [(m, key) for m, tensors in inputs.items() for key, value in tensors.items() if _is_ghostly(value)]
-        last, times = _last_of_each(prefix, calls), {index: len(each) for index, each in calls.items()}
-        with torch.no_grad():
+        called = frozenset(calls)
 
-            def suffices(kept: frozenset[int], read: frozenset[tuple[Modality, str]]) -> bool:
-                return _same(truth, _tried(model, modules, calls, Needs(times, kept, read), inputs))
+        def suffices(kept: frozenset[int], read: frozenset[Number]) -> bool:
+            return _same(truth, _tried(model, modules, calls, Needs(called, kept, read), inputs))
 
-            none: frozenset[tuple[Modality, str]] = frozenset()
-            if suffices(last, none):
-                return Needs(times, last, none)
-            kept, read = frozenset(calls), frozenset(numbers)
-            if not calls or not suffices(kept, read):
-                return None
-            for number in numbers:
-                read = read - {number} if suffices(kept, read - {number}) else read
-            for index in sorted(calls):
-                kept = kept - {index} if suffices(kept - {index}, read) else kept
-            return Needs(times, kept, read)
+        last = last_of_each(prefix, calls)
+        if suffices(last, frozenset()):
+            return Needs(called, last, frozenset())
+        kept = called
+        read = frozenset(
+            (m, key) for m, each in inputs.items() for key in each if isinstance(ghosted(each[key]), Ghost)
+        )
+        if not calls or not suffices(kept, read):
+            return None
+        for number in sorted(read):
+            read = read - {number} if suffices(kept, read - {number}) else read
+        for index in sorted(calls):
+            kept = kept - {index} if suffices(kept - {index}, read) else kept
+        return Needs(called, kept, read)
 
 
 def fields_of(model: Model, features: Features) -> tuple[str, ...]:
     """The fields of features that the head reads, found by trying."""
-    with _quiet(model), torch.no_grad():
+    with quiet(model), torch.no_grad():
         truth = model.head(features)
         for names in FIELDS:
             with suppress(Exception):  # whatever a head does to values that are not there
@@ -148,7 +151,7 @@ def reduced(features: Features, names: tuple[str, ...]) -> Features:
     return Features(**mine, mask=copied(features.mask), grid=features.grid, size=features.size)
 
 
-def _last_of_each(prefix: Prefix, calls: Calls) -> frozenset[int]:
+def last_of_each(prefix: Prefix, calls: Calls) -> frozenset[int]:
     """The last module of every branch that was called and says the same again."""
     found: dict[str, int] = {}
     index = 0
@@ -166,7 +169,9 @@ def _tried(model: Model, modules: tuple[nn.Module, ...], calls: Calls, needs: Ne
         model.features(_other(inputs))
     less = {index: [(copied if index in needs.modules else ghosted)(o) for o in each] for index, each in calls.items()}
     try:
-        with standing_in(modules, less):
+        with standing_in(modules, less), warnings.catch_warnings():
+            # What is changed in place has to be there.
+            warnings.filterwarnings("error", message=".*on expanded tensors")
             return model.features(embodied(needs.inputs_of(inputs)))
     except Exception:  # noqa: BLE001  (the same)
         return None
@@ -198,12 +203,12 @@ def _same(truth: Features, found: Features | None) -> bool:
     return all(torch.equal(a, b) for a, b in pairs)
 
 
-def _is_ghostly(tensor: Tensor) -> bool:
-    return isinstance(ghosted(tensor), Ghost)
+def _gone(value: Tensor | Ghost) -> bool:
+    return isinstance(value, Ghost)
 
 
 @contextmanager
-def _quiet(model: Model) -> Iterator[None]:
+def quiet(model: Model) -> Iterator[None]:
     """In eval mode, with the random state of the caller kept."""
     devices = [p.device for p in model.parameters() if p.device.type == "cuda"][:1]
     modes: list[tuple[Callable[[bool], object], bool]] = [

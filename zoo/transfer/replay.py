@@ -19,6 +19,7 @@ from zoo.transfer.model import Model
 from zoo.transfer.options import Training
 from zoo.transfer.prefix import FIELDS, Needs, Prefix, fields_of, frozen_prefix, needs_of, reduced
 from zoo.transfer.store import Store, room_for
+from zoo.transfer.strategies import Phase
 from zoo.transfer.stubs import Calls, UnkeepableError, copied, embodied, recording, standing_in
 
 JUDGED = -1
@@ -34,19 +35,20 @@ class Repeats:
     """Epochs after which the same batches come again."""
 
 
-def repeats(model: Model, training: Training, *, epochs: int, draws: bool, mixed: bool) -> Repeats | None:
+def repeats(model: Model, phase: Phase, training: Training, *, epochs: int, draws: bool, mixed: bool) -> Repeats | None:
     """What the table of a phase lets be computed once; None: nothing that would come again.
 
     Decided by the plan alone and not by memory: batches then are the same ones whether they are replayed or not.
 
     Args:
-        model: in training mode, frozen as the phase has it.
+        model: with what the strategy inserts.
+        phase: its table.
         training: `views` is how many versions of augmented inputs there are.
         epochs: of the phase.
         draws: whether inputs are augmented by chance.
         mixed: whether rows are mixed before the backbone sees them.
     """
-    prefix = frozen_prefix(model.backbone)
+    prefix = frozen_prefix(model, phase)
     views = training.views if draws else 1
     if mixed or views is None or not prefix.deep or epochs <= views:
         return None

@@ -29,6 +29,7 @@ from zoo.records.files import published
 from zoo.transfer.dense import decide
 from zoo.transfer.detection import find_boxes
 from zoo.transfer.model import Model
+from zoo.transfer.replay import JUDGED, Replay
 from zoo.transfer.tasks import TargetScale, probabilities
 
 FORMAT = 1
@@ -97,14 +98,15 @@ class Trained:
         """Class probabilities (N, K), or numbers (N, targets), in the order of the rows.
 
         For segmentation (N,) objects, class numbers (H, W) uint8 at the size of each image; for tokens (N,) objects,
-        class indices (W,) of each text's words, -1 for words that were cut off; for detection (N,) `Boxes`.
+        class indices (W,) of each text's words, -1 for words that were cut off; for detection (N,) `Boxes`. For pairs
+        (N, 2 E) embeddings of length one, the image's before the text's.
 
         Args:
             examples: rows with the modalities of the backbone.
             batch_size: rows at once.
             progress: called with the number of rows done since the last call.
         """
-        if self.task.kind not in MANY_ANSWERS:
+        if self.task.kind not in MANY_ANSWERS or self.task.kind == "pairs":
             return predict_outputs(self, examples, batch_size=batch_size, progress=progress)
         _check_modalities(self, examples)
         if self.task.kind == "detection":
@@ -139,21 +141,30 @@ def predict_outputs(
 ) -> NDArray[np.float32]:
     """What `Trained.predict` returns for tasks with one answer a row; the model keeps the mode it was in."""
     _check_modalities(trained, examples)
+    loader = Loader(examples, trained.processors(), batch_size=batch_size)
+    return loaded_outputs(trained, loader, progress=progress)
+
+
+def loaded_outputs(
+    trained: Trained, loader: Loader, *, replay: Replay | None = None, progress: Callable[[int], None] | None = None
+) -> NDArray[np.float32]:
+    """The same for rows that are loaded already; what a replay knows of them is not computed again."""
     was_training = trained.model.training
     trained.model.eval()
-    loader = Loader(examples, trained.processors(), batch_size=batch_size)
+    ready = replay.ready(loader) if replay is not None else lambda place: None
     out: NDArray[np.float32] | None = None
     with torch.inference_mode():
-        for batch in loader.epoch(0):
+        for batch in loader.epoch(JUDGED, ready=ready):
             batch = batch.to(trained.device)
-            outputs = trained.model(batch.inputs).float()
+            known = trained.model.features(batch.inputs) if replay is None else replay.features(batch, batch.inputs)
+            outputs = trained.model.head(known).float()
             if trained.scale is not None:
                 outputs = trained.scale.undo(outputs)
             else:
                 outputs = probabilities(trained.task, outputs)
             values = outputs.cpu().numpy()
             if out is None:
-                out = np.empty((len(examples), values.shape[1]), dtype=np.float32)
+                out = np.empty((len(loader.examples), values.shape[1]), dtype=np.float32)
             out[batch.rows.numpy()] = values
             if progress is not None:
                 progress(len(values))

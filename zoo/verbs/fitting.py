@@ -22,12 +22,13 @@ from zoo.records.checkpoints import newest
 from zoo.records.runs import RunFolder
 from zoo.transfer.anchored import Souping
 from zoo.transfer.distill import Distillation
+from zoo.transfer.judging import Judge
 from zoo.transfer.loop import Job, epochs_of, fit, steps_per_epoch
 from zoo.transfer.metrics import greater_is_better, primary
 from zoo.transfer.model import changeable, copied, put_back
 from zoo.transfer.options import Training
 from zoo.transfer.replay import Replay
-from zoo.transfer.scores import Judge, score
+from zoo.transfer.scores import score
 from zoo.transfer.surgical import LOOKED_AT, Looking, gradient_ratios
 from zoo.transfer.tasks import TargetScale, loss_for
 from zoo.transfer.terms import Ended, Finishing, Guided, Setting, Term
