@@ -41,6 +41,7 @@ def probe(
     audio_col: Annotated[str | None, typer.Option(help="Column of recordings.")] = None,
     label_col: Annotated[str | None, typer.Option(help="Column of labels; a,b for several.")] = None,
     task: Annotated[str | None, typer.Option(help="binary, multiclass, multilabel or regression.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Draw from at most N training rows.")] = None,
     val: Annotated[float, typer.Option(help="Share held out where the data have no split.")] = 0.2,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Drop unreadable rows.")] = False,
     offline: Annotated[bool, typer.Option("--offline", help="Never touch the network.")] = False,
@@ -61,6 +62,7 @@ def probe(
         "audio": audio_col,
         "label": label_col,
         "task": task,
+        "limit": limit,
         "val": val,
         "skip_bad": skip_bad,
     }
