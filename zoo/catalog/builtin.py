@@ -56,6 +56,18 @@ def zoo_heads() -> Iterable[HeadSpec]:
             "one linear layer on every token",
             tasks=("tokens",),
         ),
+        HeadSpec(
+            "contrastive",
+            "zoo.models.pair_heads:contrastive_head",
+            "each image is told its text among those of the batch, each text its image",
+            tasks=("pairs",),
+        ),
+        HeadSpec(
+            "sigmoid",
+            "zoo.models.pair_heads:sigmoid_head",
+            "each image and text of the batch by themselves: do they belong together",
+            tasks=("pairs",),
+        ),
         _detector("fcos", "fcos", "torchvision's FCOS on a feature pyramid: a box a position"),
         _detector("retinanet", "retinanet", "torchvision's RetinaNet on a feature pyramid: nine boxes a position"),
         _detector("faster-rcnn", "faster_rcnn", "torchvision's Faster R-CNN on a feature pyramid: in two stages"),

@@ -44,9 +44,10 @@ def show(result: Evaluation | ZeroShot) -> None:
     from zoo.data.types import DENSE
 
     console.print_text(f"{result.data}, {result.split}: {result.rows:,} rows, {result.task.kind}")
+    width = max(18, *map(len, result.metrics))
     for name, value in result.metrics.items():
         found = "n/a" if value is None else f"{value:.4f}{console.between(result.intervals.get(name))}"
-        console.print_text(f"  {name:<18} {found}")
+        console.print_text(f"  {name:<{width}} {found}")
     if result.per_class:
         console.print_text("")
         rows = [

@@ -100,6 +100,8 @@ def plan_facts(plan: RunPlan) -> list[tuple[str, str]]:
     what = f"{len(plan.task.classes)} classes"
     if plan.task.kind == "regression":
         what = ", ".join(plan.task.targets)
+    if plan.task.kind == "pairs":
+        what = "images with texts"
     e, t = plan.estimate, plan.training
     trained = [name for phase in plan.phases for name in phase.trained(plan.stages)]
     inserted = any("adapters" in phase.lr for phase in plan.phases)
@@ -135,7 +137,8 @@ def result_lines(run: Run) -> list[str]:
         lines.append(f"result    {run.split} {metric} {found}{beside}")
     if run.baseline is not None:
         lines += _baseline_lines(run.baseline)
-    return [*lines, f"next      zoo evaluate {run.path}", f"          zoo predict {run.path} INPUT"]
+    use = f"zoo predict {run.path} INPUT" if run.task.kind != "pairs" else f"zoo zero-shot {run.path} DATA"
+    return [*lines, f"next      zoo evaluate {run.path}", f"          {use}"]
 
 
 def _baseline_lines(baseline: Any) -> list[str]:

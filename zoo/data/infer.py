@@ -15,7 +15,7 @@ from zoo.data.types import MAX_PIXELS, MAX_SECONDS, AudioRef, ImageRef, ReadOpti
 from zoo.errors import DataError, UnknownNameError, UsageError
 
 _LABELS = ("label", "labels", "target", "targets", "class", "category", "score", "y", "rating", "price", "sentiment")
-_TEXTS = ("text", "sentence", "content", "review", "title", "question", "comment", "description", "body")
+_TEXTS = ("text", "sentence", "content", "review", "title", "question", "comment", "description", "body", "caption")
 _PAIRS = (("sentence1", "sentence2"), ("text_a", "text_b"), ("premise", "hypothesis"), ("question1", "question2"),
           ("text1", "text2"))  # fmt: skip
 _IMAGES = ("image", "img", "picture", "photo", "file", "filename", "file_name", "path", "image_path",
@@ -62,9 +62,10 @@ def find_columns(table: Table, options: ReadOptions) -> Columns:
     for given in options.label or ():
         if given not in known:
             raise UnknownNameError("column", given, known, help=f"the columns are {', '.join(known)}")
-    label = options.label or _find_dense(table.columns, options.task) or _find_label(table.columns)
+    pairs = options.task == "pairs"  # which have no labels
+    label = () if pairs else options.label or _find_dense(table.columns, options.task) or _find_label(table.columns)
     image, text, audio = find_inputs(table.columns, table.name, options, options.modalities, label)
-    if not label:
+    if not label and not pairs:
         raise DataError(
             f"{table.name} has no column that looks like a label; it has {', '.join(known)}",
             help="name it with --label-col",

@@ -27,6 +27,8 @@ def read_labels(raw: Sequence[Sequence[Any]], kind: TaskKind, names: Sequence[st
     Raises:
         DataError: targets of a regression that are no numbers, with their rows.
     """
+    if kind == "pairs":
+        return [""] * len(names)
     if kind == "regression":
         return _numbers(raw, names)
     if kind == "detection" and not all(isinstance(cell, Boxes) for cell in raw[0]):
@@ -79,6 +81,8 @@ def make_task(
     """
     if kind == "regression":
         return Task(kind, (), columns)
+    if kind == "pairs":
+        return Task(kind)
     if kind == "segmentation":
         return Task(kind, mask_classes(labels, named, train), columns)
     if kind == "detection":

@@ -17,6 +17,7 @@ from zoo.data.infer import Columns, as_images, as_recordings, find_columns, find
 from zoo.data.labels import encode as encode
 from zoo.data.labels import make_task, read_labels, with_names
 from zoo.data.masks import class_names, mask_folders, read_mask_folder, survey
+from zoo.data.pairs import check_pairs, file_of, pair_targets
 from zoo.data.splits import few_shot, hold_out, sample
 from zoo.data.tables import read_tables, table_files
 from zoo.data.tags import text_of
@@ -132,7 +133,10 @@ def dataset_of(
     if not checked.rows["train"]:
         raise DataError("no training rows are left", help="look at the rows above")
     task = make_task(kind, labels, checked.rows["train"], columns.label, table.classes)
-    targets = encode(task, labels, names_of, [row for rows in checked.rows.values() for row in rows])
+    if kind == "pairs":
+        targets = pair_targets([file_of(each) for each in inputs["image"]], inputs["text"])
+    else:
+        targets = encode(task, labels, names_of, [row for rows in checked.rows.values() for row in rows])
     everything = Examples(inputs, targets, tuple(ids), tuple(names_of))
     splits = {split: everything.select(rows) for split, rows in checked.rows.items() if len(rows)}
     splits, more = _completed(splits, task, options)
@@ -219,6 +223,9 @@ def _looked_at(
 
 def _only_of(kind: TaskKind, inputs: dict[Modality, list[Any]], name: str) -> dict[Modality, list[Any]]:
     """What is labelled: masks and boxes belong to images, tags to texts."""
+    if kind == "pairs":
+        check_pairs(inputs, name)
+        return {"image": inputs["image"], "text": inputs["text"]}
     modality: Modality | None = {"segmentation": "image", "detection": "image", "tokens": "text"}.get(kind)  # type: ignore[assignment]
     if modality is None:
         return inputs
@@ -280,4 +287,6 @@ def _said(columns: Columns) -> str:
     parts = [f"image from '{columns.image}'"] if columns.image else []
     parts += ["text from " + " and ".join(f"'{name}'" for name in columns.text)] if columns.text else []
     parts += [f"audio from '{columns.audio}'"] if columns.audio else []
+    if not columns.label:
+        return ", ".join(parts)
     return ", ".join([*parts, "label from " + ", ".join(f"'{name}'" for name in columns.label)])

@@ -54,6 +54,8 @@ def few_shot(examples: Examples, task: Task, *, shots: int, seed: int) -> Rows:
     rng = np.random.default_rng(seed)
     if task.kind == "regression":
         raise UsageError(f"{shots} shots a class were asked for, and numbers have no classes", help="use --limit")
+    if task.kind == "pairs":
+        raise UsageError(f"{shots} shots a class were asked for, and pairs have no classes", help="use --limit")
     if task.kind in MANY_ANSWERS:
         raise UsageError(f"{shots} shots a class were asked for, and a row has many labels", help="use --limit")
     if task.kind == "multilabel" and examples.targets is not None:

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from zoo.catalog.spec import Modality
 from zoo.errors import UsageError
 
-TaskKind = Literal["binary", "multiclass", "multilabel", "regression", "segmentation", "tokens", "detection"]
+TaskKind = Literal["binary", "multiclass", "multilabel", "regression", "segmentation", "tokens", "detection", "pairs"]
 DENSE: tuple[TaskKind, ...] = ("segmentation", "tokens")
 """Tasks with an answer for every pixel or every word."""
-MANY_ANSWERS: tuple[TaskKind, ...] = (*DENSE, "detection")
-"""Tasks in which a row has many answers."""
+MANY_ANSWERS: tuple[TaskKind, ...] = (*DENSE, "detection", "pairs")
+"""Tasks in which a row has many answers, or, as a pair, one only beside other rows."""
 Text = str | tuple[str, str]
 """A text, or a pair of texts."""
 
@@ -36,7 +36,8 @@ class UnknownId(str):
 
 @dataclass(frozen=True)
 class Task:
-    """What is predicted: one of K classes, for a row, each pixel or each word; any of K labels, or K numbers."""
+    """What is predicted: one of K classes, for a row, each pixel or each word; any of K labels, or K numbers; of pairs,
+    which image and which text belong together."""
 
     kind: TaskKind
     classes: tuple[str, ...] = ()
@@ -98,7 +99,8 @@ class Problem:
 @dataclass(frozen=True)
 class Examples:
     """Rows of one split. `targets` is (N,) int64 class indices (binary: 0 or 1), (N, K) float32 multi-hot,
-    (N, K) float32 numbers, or (N,) objects: a `Mask` or the `Tags` of each row."""
+    (N, K) float32 numbers, (N,) objects: a `Mask` or the `Tags` of each row; or (N, 2) int64 of pairs, where what is
+    equal has one number."""
 
     inputs: Mapping[Modality, Sequence[Any]]
     """"image": ImageRef or a tuple of them, "text": str or pair of str, "audio": AudioRef; all of length N."""

@@ -115,6 +115,8 @@ def outputs(subject: HeadSubject) -> str:
             wanted = (6, found.shape[1], 6)
         elif subject.spec.takes == "pyramid":
             wanted = (6, count, *MAPS.size)
+        elif "pairs" in subject.spec.tasks:
+            wanted = (6, D)  # the embeddings of both sides
         elif "tokens" in subject.spec.tasks:
             wanted = (6, T, count)
         require(tuple(found.shape) == wanted, f"{count} outputs come as {tuple(found.shape)}, not {wanted}")
@@ -216,6 +218,8 @@ def logits(subject: HeadSubject) -> str:
 @law(consequence="it trains, and learns nothing")
 def learns(subject: HeadSubject) -> str:
     """Forty steps on features that tell the classes apart halve the loss."""
+    if "pairs" in subject.spec.tasks:
+        raise Inapplicable("what pairs teach is in the towers")
     _by_steps(subject)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

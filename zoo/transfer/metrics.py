@@ -27,8 +27,9 @@ _PRIMARY = {
     "segmentation": "miou",
     "tokens": "macro_f1",
     "detection": "map",
+    "pairs": "recall_at_1",
 }
-_LOWER_IS_BETTER = {"log_loss", "ece", "rmse", "mae"}
+_LOWER_IS_BETTER = {"log_loss", "ece", "rmse", "mae", "image_to_text_median_rank", "text_to_image_median_rank"}
 
 
 def primary(task: Task) -> str:
@@ -76,6 +77,7 @@ def shown(task: Task) -> tuple[str, ...]:
         "segmentation": ("pixel_accuracy",),
         "tokens": ("token_accuracy",),
         "detection": ("map_50",),
+        "pairs": ("recall_at_5", "recall_at_10", "image_to_text_at_1", "text_to_image_at_1"),
     }
     return (primary(task), *beside.get(task.kind, ("macro_f1",)))
 

@@ -12,6 +12,7 @@ from zoo.data.types import DENSE, Examples, Task
 from zoo.transfer.dense import dense_scores
 from zoo.transfer.detection import box_scores
 from zoo.transfer.metrics import ClassRow, Metrics, confusion, intervals, measure, per_class
+from zoo.transfer.retrieval import pair_scores
 from zoo.transfer.trained import Trained, predict_outputs
 
 
@@ -72,5 +73,8 @@ def score(
     if trained.task.kind in DENSE:
         return dense_scores(trained, examples, batch_size=batch_size, progress=progress)
     assert examples.targets is not None
+    if trained.task.kind == "pairs":
+        found = predict_outputs(trained, examples, batch_size=batch_size, progress=progress)
+        return pair_scores(found, examples.targets)
     predictions = predict_outputs(trained, examples, batch_size=batch_size, progress=progress)
     return RowScores(trained.task, predictions, examples.targets)

@@ -28,6 +28,7 @@ LOSSES: Mapping[str, tuple[str, ...]] = {
     "segmentation": ("cross-entropy",),
     "tokens": ("cross-entropy",),
     "detection": ("detector",),
+    "pairs": ("head",),
 }
 """The losses that fit each task; the first is the default."""
 
@@ -54,9 +55,9 @@ def loss_for(
     name = name or fitting[0]
     if name not in fitting:
         raise UsageError(f"--loss {name} does not fit a {task.kind} task", help=f"use {' or '.join(fitting)}")
-    if label_smoothing and task.kind in ("regression", "detection"):
+    if label_smoothing and task.kind in ("regression", "detection", "pairs"):
         raise UsageError(f"--label-smoothing is for classes, and this is {task.kind}", help="leave it out")
-    if name == "detector":
+    if name in ("detector", "head"):
         return _of_the_head
     if name == "focal":
         chosen = losses.focal if task.kind == "multiclass" else losses.binary_focal
@@ -115,4 +116,4 @@ class TargetScale:
 
 
 def _of_the_head(outputs: Tensor, targets: Tensor) -> Tensor:
-    raise AssertionError("the head of a detector has a loss of its own")
+    raise AssertionError("this head has a loss of its own")

@@ -34,10 +34,17 @@ def model_card(run: Run, model: Mapping[str, Any], training: Mapping[str, Any]) 
         _recipe(run, training),
         "\n".join(f"- {_text(note)}" for note in run.plan.notes),
         "## Use",
-        f"```sh\nzoo predict {run.path} INPUT\n```",
-        f"```python\nimport zoo\n\npredictions = list(zoo.predict({str(run.path)!r}, inputs))\n```",
+        *_use(run),
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def _use(run: Run) -> list[str]:
+    if run.task.kind == "pairs":
+        command, call = f"zoo zero-shot {run.path} DATA", f"found = zoo.zero_shot({str(run.path)!r}, data)"
+    else:
+        command, call = f"zoo predict {run.path} INPUT", f"predictions = list(zoo.predict({str(run.path)!r}, inputs))"
+    return [f"```sh\n{command}\n```", f"```python\nimport zoo\n\n{call}\n```"]
 
 
 def _header(run: Run, parts: Sequence[Mapping[str, Any]], data: str) -> str:
@@ -45,7 +52,12 @@ def _header(run: Run, parts: Sequence[Mapping[str, Any]], data: str) -> str:
 
     modalities = sorted({each for part in parts for each in part["towers"]})
     what = {"regression": "regression", "segmentation": "segmentation"}.get(run.task.kind, "classification")
-    named = {"tokens": "token-classification", "detection": "object-detection"}  # as model hubs name them
+    # As model hubs name them.
+    named = {
+        "tokens": "token-classification",
+        "detection": "object-detection",
+        "pairs": "zero-shot-image-classification",
+    }
     kind = named.get(run.task.kind, f"{modalities[0]}-{what}")
     weights = [part["weights"] for part in parts if part["weights"] is not None]
     bases = [each["origin"].split(":")[1] for each in weights if each["origin"].startswith("hub:")]
@@ -73,7 +85,7 @@ def _what(run: Run, data: str) -> list[tuple[str, str]]:
     facts = [("task", run.task.kind), ("data", f"{data}: {', '.join(f'{n:,} {s}' for s, n in run.plan.rows.items())}")]
     if run.task.classes:
         facts.append(("classes", f"{len(run.task.classes)}: {names}{more}"))
-    else:
+    elif run.task.targets:
         facts.append(("targets", ", ".join(run.task.targets)))
     sizes = run.plan.estimate
     return [*facts, ("strategy", run.strategy), ("parameters", f"{sizes.params:,}, {sizes.trained:,} of them trained")]

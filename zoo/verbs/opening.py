@@ -30,7 +30,7 @@ from zoo.verbs.board import check_tensorboard
 from zoo.verbs.check import without_bad_files
 from zoo.verbs.config import RunConfig
 from zoo.verbs.run import Event, Watch
-from zoo.verbs.spaces import open_named, open_space_of
+from zoo.verbs.spaces import check_pairs, of_pairs, open_named, open_space_of
 from zoo.verbs.unlabelled import open_unlabelled
 
 
@@ -72,6 +72,7 @@ def open_job(config: RunConfig, backbone: Backbone | None, data: Dataset | None,
         selections = default_catalog().select(config.backbone, weights=config.weights, offline=config.offline)
         notes += [note for selection in selections for note in selection.notes]
     space = open_space_of(config, backbone)
+    check_pairs(config, data, selections, backbone)
     if data is None:
         wanted = _wanted(selections, backbone)
         options = config.read if config.read.modalities or wanted is None else replace(config.read, modalities=wanted)
@@ -97,6 +98,8 @@ def open_job(config: RunConfig, backbone: Backbone | None, data: Dataset | None,
     if texts and isinstance(texts[0], tuple) and not isinstance(backbone, Paired):
         backbone = Paired(backbone)
     check_rows(backbone, data.splits.values())
+    if data.task.kind == "pairs":
+        config = of_pairs(config, backbone)
     training, reasons = settled(config.train, data, backbone)
     if training.pooling is not None:
         set_pooling(backbone, training.pooling)

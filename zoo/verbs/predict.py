@@ -117,6 +117,11 @@ def predict(
     """
     folder = RunFolder.open(run, root=Path(root))
     trained = load_trained(folder.path, device=choose_device(device), backbone=backbone)
+    if trained.task.kind == "pairs":
+        raise UsageError(
+            f"{folder.path} learned which images and texts belong together, and gives embeddings instead of answers",
+            help=f"zoo zero-shot {folder.path} DATA tells classes by their names; zoo extract {folder.path} DATA",
+        )
     segments = trained.task.kind == "segmentation"
     if masks is not None and not segments:
         raise UsageError(f"{folder.path} is no segmentation and makes no masks", help="leave --masks out")

@@ -15,7 +15,9 @@ from zoo.data.letterbox import whole_strides
 from zoo.data.types import MANY_ANSWERS, Examples
 from zoo.errors import PluginError, UsageError
 from zoo.models.backbone import Backbone
+from zoo.models.dual import dual_encoder
 from zoo.models.heads import LossHead, check_answers, head_spec
+from zoo.models.pair_heads import PairHead
 from zoo.models.pyramid import MapShapes, Pyramid
 from zoo.records.runs import RunFolder
 from zoo.transfer.anchored import Souping
@@ -78,7 +80,8 @@ class Session:
         self.inserted: Inserted | None = None
         self.phases: tuple[Phase, ...] = strategy.phases(self.rows)
         if any(phase.solver == "closed-form" for phase in self.phases) and opened.data.task.kind in MANY_ANSWERS:
-            what = {"segmentation": "pixel", "tokens": "word", "detection": "object"}[opened.data.task.kind]
+            named = {"segmentation": "pixel", "tokens": "word", "detection": "object", "pairs": "combination of rows"}
+            what = named[opened.data.task.kind]
             raise UsageError(
                 f"--strategy {training.strategy} solves one answer a row, and this task has one for every {what}",
                 help="use --strategy head, partial or full",
@@ -102,6 +105,8 @@ class Session:
                 self.fold()  # a caller's backbone is the plain architecture again, however this ends
         else:
             trained = self.solve(folder, self.data.splits["train"])
+        if isinstance(trained.head, PairHead):
+            trained.head.end(dual_encoder(trained.backbone))
         save_trained(folder.path / "model", trained)
         return trained
 
@@ -189,6 +194,8 @@ class Session:
             model = options.model(self.backbone)
         if self.named is not None:
             self.named.begin(model.head)
+        if isinstance(model.head, PairHead):
+            model.head.begin(dual_encoder(self.backbone))
         if self.inserted is not None:
             model.adapters = tuple(self.inserted.parameters)
         if self.data.task.kind == "detection" and not isinstance(model.head, LossHead):

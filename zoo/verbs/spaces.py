@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from zoo.catalog.discovery import default_catalog
+from zoo.catalog.names import Selection
 from zoo.catalog.spec import Modality
 from zoo.data.types import Dataset, Examples, Task
 from zoo.errors import UsageError
@@ -145,6 +146,38 @@ def open_named(space: Space | None, task: Task, training: Training, watch: Watch
     watch(Event(note="reading the names of the classes"))
     naming = Naming(training.templates, training.class_names)
     return Named(name_classes(space.both, task, naming, device=training.device), space.both.tower("text"))
+
+
+def check_pairs(
+    config: RunConfig, data: Dataset | None, selections: Sequence[Selection], backbone: Backbone | None
+) -> None:
+    """Refuse to learn from pairs what has no two towers, before anything is read.
+
+    Raises:
+        UsageError: no dual encoder, or one without both towers.
+    """
+    if (data.task.kind if data is not None else config.read.task) != "pairs":
+        return
+    if backbone is None:
+        spaces = len(selections) == 1 and selections[0].spec.space is not None
+        towers = selections[0].towers if spaces else ()
+    else:
+        spaces, towers = isinstance(backbone, DualEncoder), backbone.modalities
+    if not spaces or not {"image", "text"} <= set(towers):
+        raise UsageError(
+            f"{config.backbone} has no two towers that pairs of images and texts could bring together",
+            help="name a dual encoder such as open_clip/ViT-B-32, without :image or :text",
+        )
+
+
+def of_pairs(config: RunConfig, backbone: Backbone) -> RunConfig:
+    """The configuration for pairs, with the loss that the backbone was trained with where no head was chosen."""
+    both = dual_encoder(backbone)
+    if config.train.pooling not in (None, "native"):
+        raise UsageError("pairs are of embeddings, which have a pooling of their own", help="leave --pooling out")
+    if config.train.head is not None or both.logit_bias is None:
+        return config
+    return replace(config, train=replace(config.train, head="sigmoid"))
 
 
 def rows_of(examples: Examples, modality: Modality) -> Examples:
