@@ -234,12 +234,13 @@ def decide(evidence: Evidence, given: Given | None = None, *, times: float = TIM
         Considered(each, seconds := seconds_of(each, evidence), seconds <= SPARE * allowed)
         for each in recipes(evidence, given, allowed)
     )
+    left = f"In {times:g} times as long as the probe, {max(allowed, 0):.0f} s were left for training."
     frozen = _reason_to_freeze(evidence)
     if frozen is not None:
         recipe, reason = Recipe("linear-probe"), frozen
     else:
         recipe, reason = _best(evidence, considered, given)
-    return Decision(recipe, " ".join((f"auto takes {recipe}: {reason}.", *_findings(evidence, allowed))), considered)
+    return Decision(recipe, " ".join((f"auto takes {recipe}: {reason}.", *findings(evidence), left)), considered)
 
 
 def recipes(evidence: Evidence, given: Given, allowed: float) -> Iterable[Recipe]:
@@ -395,10 +396,11 @@ def _why(recipe: Recipe, evidence: Evidence) -> str:
     whole = recipe.depth == evidence.depth
     which = "every stage" if whole else f"the upper {recipe.depth} of {evidence.depth} stages"
     each = "rows" if evidence.classes <= 1 else "rows a class"
-    return f"{evidence.per_class:,.0f} training {each} are enough to move {which}, from a head that fits already"
+    start = ", from a head that fits already" if recipe.strategy in SOLVED else ""
+    return f"{evidence.per_class:,.0f} training {each} are enough to move {which}{start}"
 
 
-def _findings(evidence: Evidence, allowed: float) -> list[str]:
+def findings(evidence: Evidence) -> list[str]:
     """What was seen, one sentence each."""
     found = []
     probe = evidence.probe
@@ -417,10 +419,7 @@ def _findings(evidence: Evidence, allowed: float) -> list[str]:
         if best.score is not None and last.score is not None and best.score > last.score + 0.02:
             found.append(f"The stage {best.name} probes better ({best.score:.3f}) than the last ({last.score:.3f}).")
     costs = evidence.costs
-    found.append(
-        f"A probe takes about {costs.probe:.0f} s here and an epoch of everything {_whole(evidence):.0f} s; "
-        f"{max(allowed, 0):.0f} s were left for training."
-    )
+    found.append(f"A probe takes about {costs.probe:.0f} s here and an epoch of everything {_whole(evidence):.0f} s.")
     return found
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from zoo.errors import UnknownNameError, UsageError
+from zoo.transfer.budget import AUTO
 
 HEAD = "head"
 ADAPTERS = "adapters"
@@ -208,6 +209,11 @@ def strategy_named(
     from zoo.catalog.factories import import_factory
 
     known = default_catalog().strategies
+    if name == AUTO:
+        raise UsageError(
+            "auto chooses a strategy by the data, and here are none",
+            help="`zoo finetune BACKBONE DATA --strategy auto --dry-run` shows its choice",
+        )
     if name not in known:
         raise UnknownNameError("strategy", name, known, help=f"the strategies are {', '.join(known)}")
     factory: Any = import_factory(known[name].factory, f"strategy {name}")

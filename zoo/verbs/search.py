@@ -17,7 +17,7 @@ from zoo.data.types import MANY_ANSWERS, Dataset, Examples
 from zoo.errors import DivergedError, UsageError
 from zoo.models.backbone import Backbone
 from zoo.records.runs import RunFolder
-from zoo.transfer.auto import Decision, Evidence, Recipe, decide
+from zoo.transfer.auto import Evidence, Recipe, findings
 from zoo.transfer.budget import budget_seconds
 from zoo.transfer.contest import REDUCTION, Contest, Tried, contest, final_epochs, trial_seconds, winner
 from zoo.transfer.metrics import greater_is_better, primary
@@ -309,8 +309,8 @@ class _Search:
 
     def _why(self, chosen: Recipe, trials: list[dict[str, Any]]) -> str:
         if not trials:
-            decision: Decision = decide(self.evidence, given(self.opened.config.train))
-            return f"auto takes {chosen}: the budget of {self.budget:.0f} s leaves no time for a search. {decision.why}"
+            said = f"auto takes {chosen}: the budget of {self.budget:.0f} s leaves no time for a search."
+            return " ".join((said, *findings(self.evidence)))
         lines = ", ".join(
             f"{each['recipe']} {each['score']:.3f}" + ("" if each["ended"] == "done" else f" ({each['ended']})")
             for each in trials
