@@ -55,6 +55,8 @@ def build(request: LoadRequest) -> Backbone:
     # First what may be missing: building a large model takes a while.
     file = None if wanted is None else weights_file(wanted, offline=request.offline)
     config = config_of(request)
+    if request.image_size is not None:
+        config = config.with_image_size(request.image_size)
     folder = None
     if "text" in request.towers:
         folder = tokenizer_folder(config, offline=request.offline)

@@ -65,6 +65,10 @@ class ModelConfig:
         """The same with other values in `text_cfg`."""
         return replace(self, model={**self.model, "text_cfg": {**self.text, **changes}})
 
+    def with_image_size(self, side: int) -> ModelConfig:
+        """The same for square images of another size."""
+        return replace(self, model={**self.model, "vision_cfg": {**self.vision, "image_size": side}})
+
     def image_preprocess(self) -> ImagePreprocess:
         """How open_clip prepares an image in evaluation."""
         return image_preprocess(self.image_size, self.preprocess)

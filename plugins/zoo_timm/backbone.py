@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,11 @@ def build(request: LoadRequest) -> Backbone:
         model = create(options)
     else:
         model = load_pretrained(options, request.weights, offline=request.offline)
+    if request.image_size is not None and hasattr(model, "set_input_size"):
+        # Resizes the table of positions too; convolutional networks have no such method and need none.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # timm's resampling of relative positions is warned of by torch
+            model.set_input_size(img_size=(request.image_size, request.image_size))
     return TimmBackbone(model, request, options)
 
 

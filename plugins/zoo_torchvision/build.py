@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -36,8 +37,10 @@ def build(request: LoadRequest) -> Backbone:
     model = construct(request.spec.architecture, preprocess.size[0])
     backbone = make(model, request)
     if request.weights is not None:
-        state = read_weights(fetch(request.weights, offline=request.offline))
-        load_state(backbone.model, renamed(state), unused=backbone.head_names)
+        state = renamed(read_weights(fetch(request.weights, offline=request.offline)))
+        if request.image_size is not None and isinstance(backbone, VisionTransformer):
+            state = backbone.with_positions(state, request.image_size)
+        load_state(backbone.model, state, unused=backbone.head_names)
     return backbone
 
 
@@ -148,6 +151,14 @@ class VisionTransformer(TorchvisionBackbone):
         grid = (pixels.shape[2] // model.patch_size, pixels.shape[3] // model.patch_size)
         pooled = x[:, 0] if self.pooling == "native" or self.pooling == "cls" else pool(tokens, None, self.pooling)
         return Features(pooled=pooled, tokens=tokens, grid=grid)
+
+    def with_positions(self, state: dict[str, Tensor], side: int) -> dict[str, Tensor]:
+        """The weights with their table of positions resized to images of another size, bicubically."""
+        from torchvision.models.vision_transformer import interpolate_embeddings
+
+        model: Any = self.model
+        found: dict[str, Tensor] = interpolate_embeddings(side, model.patch_size, OrderedDict(state))
+        return found
 
     def stages(self) -> Sequence[Stage]:
         model: Any = self.model

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import shutil
 from collections.abc import Sequence
@@ -25,7 +26,6 @@ from zoo import (
     Pooling,
     Stage,
     UsageError,
-    WeightsSpec,
 )
 from zoo_transformers.folder import RECORD, ModelFolder
 from zoo_transformers.images import image_preprocess
@@ -43,7 +43,7 @@ def build(request: LoadRequest) -> VisionBackbone:
     record = folder.record()
     if getattr(model, "pooler", None) is not None and (absent if record is None else not record["pooler"]):
         cast("Any", model).pooler = None  # It would be random, another one at each load.
-    return VisionBackbone(request.spec, request.weights, folder, model)
+    return VisionBackbone(request, folder, model)
 
 
 class VisionBackbone(Backbone):
@@ -52,11 +52,17 @@ class VisionBackbone(Backbone):
     modalities: tuple[Modality, ...] = ("image",)
     pooling: Pooling = "native"
 
-    def __init__(self, spec: BackboneSpec, weights: WeightsSpec | None, folder: ModelFolder, model: nn.Module) -> None:
+    def __init__(self, request: LoadRequest, folder: ModelFolder, model: nn.Module) -> None:
         super().__init__()
+        spec, weights = request.spec, request.weights
         self.model = model
         self.folder = folder
         self.preprocess = _preprocess(spec, folder)
+        # Models without this argument take any size, or check it themselves.
+        takes = "interpolate_pos_encoding" in inspect.signature(model.forward).parameters
+        self.resizes = request.image_size is not None and takes
+        if request.image_size is not None:
+            self.preprocess = self.preprocess.resized(request.image_size)
         self.flips = bool((folder.preprocessor() or {}).get("do_flip_channel_order"))
         self._processor = ImageProcessor(self.preprocess)
         self.dim = self._measured()
@@ -113,11 +119,12 @@ class VisionBackbone(Backbone):
 
     def _more(self, pixels: Tensor) -> dict[str, Any]:
         """What single models need besides pixels."""
+        more: dict[str, Any] = {"interpolate_pos_encoding": True} if self.resizes else {}
         if self.folder.facts.family == "vit_mae":
             # MAE shuffles its patches by sorting noise; rising noise keeps their order.
             patches = (pixels.shape[2] // _patch_size(self.model)) * (pixels.shape[3] // _patch_size(self.model))
-            return {"noise": torch.arange(patches, device=pixels.device).float().expand(len(pixels), -1)}
-        return {}
+            more["noise"] = torch.arange(patches, device=pixels.device).float().expand(len(pixels), -1)
+        return more
 
     def _measured(self) -> int:
         """D of the pooled vector, by one blank image; the model is left in the mode it was in.

@@ -9,7 +9,7 @@ import pytest
 from zoo.catalog.discovery import default_catalog
 from zoo.catalog.names import split_fused, take_apart
 from zoo.catalog.spec import ImagePreprocess
-from zoo.catalog.structure import Structure, count_kept, in_channels, inner_of, resized, structured
+from zoo.catalog.structure import Structure, count_kept, inner_of, structured
 from zoo.errors import UnknownNameError, UsageError
 
 STAGES = ("stem", "layer1", "layer2", "layer3", "layer4")
@@ -73,15 +73,15 @@ def test_a_selection_says_what_is_kept_without_loading() -> None:
 
 
 def test_images_of_another_size_are_cut_from_as_much_around_them() -> None:
-    assert resized(ImagePreprocess((224, 224), resize=256), 320).resize == 366
-    assert resized(ImagePreprocess((224, 224)), 320) == ImagePreprocess((320, 320))
+    assert ImagePreprocess((224, 224), resize=256).resized(320).resize == 366
+    assert ImagePreprocess((224, 224)).resized(320) == ImagePreprocess((320, 320))
 
 
 def test_means_are_repeated_for_more_channels_and_averaged_for_one() -> None:
     rgb = ImagePreprocess((8, 8), mean=(0.1, 0.2, 0.6), std=(1.0, 2.0, 3.0))
-    assert in_channels(rgb, 5).mean == (0.1, 0.2, 0.6, 0.1, 0.2)
-    assert in_channels(rgb, 1).mean == pytest.approx((0.3,))
-    assert in_channels(rgb, 1).std == (2.0,)
+    assert rgb.in_channels(5).mean == (0.1, 0.2, 0.6, 0.1, 0.2)
+    assert rgb.in_channels(1).mean == pytest.approx((0.3,))
+    assert rgb.in_channels(1).std == (2.0,)
 
 
 def test_changes_add_up() -> None:

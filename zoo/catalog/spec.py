@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -40,6 +40,21 @@ class ImagePreprocess:
     """Of values in [0, 1]; one number means grey input."""
     std: tuple[float, ...] = IMAGENET_STD
     fill: int = 0
+
+    def resized(self, side: int) -> ImagePreprocess:
+        """The same for square images of this size: what is cut off around them stays in proportion."""
+        resize = None if self.resize is None else round(self.resize * side / min(self.size))
+        return replace(self, size=(side, side), resize=resize)
+
+    def in_channels(self, channels: int) -> ImagePreprocess:
+        """The same for images of N channels: mean and deviation repeated in turn, averaged for one channel."""
+
+        def spread(values: tuple[float, ...]) -> tuple[float, ...]:
+            if channels == 1:
+                return (sum(values) / len(values),)
+            return tuple(values[i % len(values)] for i in range(channels))
+
+        return replace(self, mean=spread(self.mean), std=spread(self.std))
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,12 +89,15 @@ def structured(
     Raises:
         UsageError: a change that the specification alone tells to be impossible.
     """
-    base = inner_of(spec) if is_structured(spec) else spec
+    base = inner_of(spec) if is_structured(spec) else replace(spec, preprocess=spec.preprocess_for(weights))
     whole = structure.over(Structure.of(spec))
-    preprocess = dict(spec.preprocess_for(weights))
+    preprocess = dict(base.preprocess)
     image = preprocess.get("image")
     if isinstance(image, ImagePreprocess) and structure.image_size is not None:
-        preprocess["image"] = image = resized(image, structure.image_size)
+        preprocess["image"] = image = image.resized(structure.image_size)
+    base = replace(base, preprocess=preprocess)
+    if isinstance(image, ImagePreprocess) and whole.channels is not None:
+        preprocess = {**preprocess, "image": image.in_channels(whole.channels)}
     stages, architecture = base.stages, base.architecture
     if whole.keep is not None:
         if stages is not None and len(base.modalities) > 1:
@@ -112,8 +115,8 @@ def structured(
         stages=stages or None,
         image_size=whole.image_size or base.image_size,
         preprocess=preprocess,
-        space=None if whole.keep is not None else base.space,
-        options=options_of(replace(base, preprocess=preprocess), whole),
+        space=base.space if whole.keep is None and whole.channels is None else None,
+        options=options_of(base, whole),
     )
     return changed, None if weights is None else replace(weights, preprocess={})
 
@@ -133,25 +136,6 @@ def inner_of(spec: BackboneSpec) -> BackboneSpec:
         assert isinstance(now, ImagePreprocess)
         preprocess["image"] = replace(now, mean=before.mean, std=before.std)
     return replace(inner, preprocess=preprocess, weights=spec.weights)
-
-
-def resized(preprocess: ImagePreprocess, side: int) -> ImagePreprocess:
-    """The same for square images of this size: what was cut off around them stays in proportion."""
-    resize = preprocess.resize
-    if resize is not None:
-        resize = round(resize * side / min(preprocess.size))
-    return replace(preprocess, size=(side, side), resize=resize)
-
-
-def in_channels(preprocess: ImagePreprocess, channels: int) -> ImagePreprocess:
-    """The same for images of N channels: mean and deviation repeated, or averaged where there is one channel."""
-
-    def spread(values: tuple[float, ...]) -> tuple[float, ...]:
-        if channels == 1:
-            return (sum(values) / len(values),)
-        return tuple(values[i % len(values)] for i in range(channels))
-
-    return replace(preprocess, mean=spread(preprocess.mean), std=spread(preprocess.std))
 
 
 def with_tower(name: str, tower: Modality) -> str:

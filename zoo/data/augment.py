@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from zoo.data.planes import Planes
 from zoo.errors import UnknownNameError, UsageError
 
 
@@ -122,7 +123,12 @@ def jitter(image: Any, augment: Augment, rng: np.random.Generator) -> Any:
     if augment.colour:
         enhancers = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)
         for enhance in enhancers:
-            image = enhance(image).enhance(1 + rng.uniform(-augment.colour, augment.colour))
+            amount = 1 + rng.uniform(-augment.colour, augment.colour)
+            if isinstance(image, Planes):
+                # Saturation is one of red, green and blue alone.
+                image = image.each(lambda plane: enhance(plane).enhance(amount))  # noqa: B023  (called at once)
+            else:
+                image = enhance(image).enhance(amount)
     return image
 
 

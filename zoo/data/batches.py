@@ -61,6 +61,11 @@ class Batch:
         return replace(self, inputs=moved, targets=targets, finished=True)
 
 
+def channels_of(processor: Any) -> int:
+    """The channels in which it takes images."""
+    return int(getattr(processor, "channels", 3))
+
+
 class Loader:
     """Batches of examples, every row exactly once an epoch.
 
@@ -207,7 +212,7 @@ class Loader:
         )
 
     def _one(self, processor: Processor, value: Any, epoch: int, row: int) -> Any:
-        return processor(decoded(value), self._draw(epoch, row))
+        return processor(decoded(value, channels_of(processor)), self._draw(epoch, row))
 
     def _draw(self, epoch: int, row: int) -> Draw | None:
         return Draw(self.augment, self.seed, epoch, row) if self.train else None

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.data.audio import decode_audio
+from zoo.data.planes import MAGIC, Planes, as_channels, planes_of, read_array, wrong_count
 from zoo.data.types import AudioRef, ImageRef
 from zoo.errors import DataError
 
@@ -38,48 +39,57 @@ class Decoded:
     """An image, and what is worth a word about its file."""
 
     image: Any
-    """RGB PIL image."""
+    """RGB PIL image, or one of as many channels as were wanted."""
     frames: int
     """2 where there are several, of which `image` is the first."""
 
 
-def decode(ref: ImageRef) -> Any:
+def decode(ref: ImageRef, channels: int | None = 3) -> Any:
     """An RGB PIL image: EXIF orientation applied, 16 bits scaled to 8, transparency on white, first frame.
 
     What cannot be decoded is refused, never repaired, and the file is never written to. A file that is damaged
     within its pixels may still decode to some picture; that cannot be told from a true one.
 
+    Args:
+        ref: the image.
+        channels: that are wanted. With 2 and 4 the last one is alpha, with any number but 1 and 3 the pages of a TIFF
+            file are channels if there are as many. None: RGB, and arrays as they are.
+
     Raises:
         DataError: names the file and what is wrong with it.
     """
-    return examine(ref).image
+    return examine(ref, channels).image
 
 
-def decoded(value: Any) -> Any:
+def decoded(value: Any, channels: int | None = 3) -> Any:
     """The image or the recording that a reference stands for; a tuple of several as such; other values as they are.
+
+    Args:
+        value: a reference or anything else.
+        channels: of images, as in `decode`.
 
     Raises:
         DataError: names the file and what is wrong with it.
     """
     if isinstance(value, ImageRef):
-        return decode(value)
+        return decode(value, channels)
     if isinstance(value, AudioRef):
         return decode_audio(value)
     if isinstance(value, tuple):
-        several = tuple(map(decoded, value))
+        several = tuple(decoded(each, channels) for each in value)
         return several[0] if len(several) == 1 and not isinstance(several[0], str) else several
     return value
 
 
-def examine(ref: ImageRef) -> Decoded:
+def examine(ref: ImageRef, channels: int | None = None) -> Decoded:
     """As `decode`, with what is known of the file.
 
     Raises:
         DataError: names the file and what is wrong with it.
     """
     if ref.array is not None:
-        return Decoded(_of_array(ref.array, ref.name), 1)
-    return _read(ref, lambda image: _decoded(image, ref.name))
+        return Decoded(_of_array(ref.array, ref.name, channels), 1)
+    return _read(ref, lambda image: _decoded(image, ref.name, channels))
 
 
 def decode_mask(ref: ImageRef) -> Any:
@@ -119,7 +129,7 @@ def _read(ref: ImageRef, use: Callable[[Any], T]) -> T:
     if not raw:
         raise DataError(f"{ref.name}: empty file")
     try:
-        return use(_opened(raw, ref))
+        return use(_planes(raw, ref) if raw.startswith(MAGIC) else _opened(raw, ref))
     except UnidentifiedImageError:
         start = raw[:24].decode("latin-1").strip()
         raise DataError(f"{ref.name}: not an image (starts with {start!r})") from None
@@ -127,17 +137,56 @@ def _read(ref: ImageRef, use: Callable[[Any], T]) -> T:
         found = re.search(r"\d+", str(error))
         count = f"{int(found[0]):,}" if found else "too many"
         raise _too_large(ref, f"{count} pixels") from error
-    except DataError:
+    except DataError as error:
+        if not error.what.startswith(ref.name):
+            raise DataError(f"{ref.name}: {error.what}", help=error.help) from error
         raise
     except Exception as error:  # (a decoder may raise anything over a damaged file)
         raise DataError(f"{ref.name}: damaged image ({error})") from error
 
 
-def _decoded(image: Any, name: str) -> Decoded:
+def _decoded(image: Any, name: str, channels: int | None) -> Decoded:
+    if isinstance(image, Planes):
+        return Decoded(_counted(image, channels), 1)
     kind = image.format
+    if channels is not None and channels not in (1, 3):
+        return Decoded(_more_channels(image, name, channels), 1)
     image.load()
     rgb = _to_rgb(_upright(image), name, kind)
     return Decoded(rgb, _frames(image, kind))
+
+
+def _planes(raw: bytes, ref: ImageRef) -> Planes:
+    found = planes_of(read_array(raw))
+    if found.width * found.height > ref.max_pixels:
+        raise _too_large(ref, f"{found.width} x {found.height} pixels")
+    return found
+
+
+def _counted(image: Planes, channels: int | None) -> Any:
+    """An array in the channels that are wanted; grey and transparent ones are RGB as in any other file."""
+    count = len(image.channels)
+    if channels in (None, count) and count not in (1, 3):
+        return image
+    if channels in (None, 1, 3) and count in (1, 3, 4):
+        return _of_array(np.asarray(image), "", None)
+    assert channels is not None
+    return as_channels(image, channels)
+
+
+def _more_channels(image: Any, name: str, channels: int) -> Any:
+    """2 or 4 channels with alpha as the last, or the pages of a TIFF file."""
+    from PIL import ImageSequence
+
+    if image.format == "TIFF" and getattr(image, "n_frames", 1) == channels:
+        pages = [_to_rgb(_upright(page.copy()), name, "TIFF").convert("L") for page in ImageSequence.Iterator(image)]
+        if len({page.size for page in pages}) > 1:
+            raise DataError(f"{name}: pages of different sizes are no channels", help="save pages of one size")
+        return Planes(tuple(pages))
+    if image.mode.startswith(("I", "F")):
+        raise wrong_count(1, channels)
+    image.load()
+    return as_channels(_upright(image), channels)
 
 
 def _numbers(image: Any, name: str) -> NDArray[Any]:
@@ -152,6 +201,8 @@ def _numbers(image: Any, name: str) -> NDArray[Any]:
 
 def _upright_size(image: Any) -> tuple[int, int]:
     width, height = image.size
+    if isinstance(image, Planes):
+        return width, height
     with _quietly():
         turned = image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
     return (height, width) if turned else (width, height)
@@ -200,8 +251,14 @@ def _frames(image: Any, kind: str | None) -> int:
             return 2
 
 
-def _of_array(array: Any, name: str) -> Any:
+def _of_array(array: Any, name: str, channels: int | None) -> Any:
     from PIL import Image
+
+    if channels not in (None, 1, 3):
+        try:
+            return as_channels(planes_of(array), channels)
+        except DataError as error:
+            raise DataError(f"{name}: {error.what}", help=error.help) from error
 
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]

@@ -22,7 +22,7 @@ SPLIT_NAMES = {
     "testing": "test",
 }
 """Names of folders and files, and the split each means."""
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".jfif")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".jfif", ".npy")
 """Only hints: whether a file is an image is seen by reading it."""
 _LITTER = {"Thumbs.db", "desktop.ini", "__MACOSX", "@eaDir"}
 """What file managers leave behind."""

@@ -11,6 +11,7 @@ import numpy as np
 from zoo.catalog.spec import ImagePreprocess, fingerprint
 from zoo.data.augment import Draw, crop_box, jitter
 from zoo.data.boxes import Frame
+from zoo.data.planes import Planes, as_channels
 from zoo.data.transforms import ImageProcessor
 
 if TYPE_CHECKING:
@@ -42,10 +43,15 @@ class LetterboxProcessor:
     def key(self) -> str:
         return fingerprint({"letterbox": self.preprocess})
 
+    @property
+    def channels(self) -> int:
+        """C of the pixels."""
+        return len(self.preprocess.mean)
+
     def __call__(self, value: Any, draw: Draw | None = None) -> tuple[Tensor, Tensor]:
         import torch
 
-        image = value.convert("L" if len(self.preprocess.mean) == 1 else "RGB")
+        image = as_channels(value, self.channels)
         image, frame = self._placed(image) if draw is None or not draw.changes else self._drawn(image, draw)
         pixels = np.array(image, dtype=np.uint8, copy=True)
         # (H, W) or (H, W, C) -> (C, H, W)
@@ -73,6 +79,8 @@ class LetterboxProcessor:
 
         frame, size = Frame.whole(image.size, (self.side, self.side))
         fill = self.preprocess.fill
+        if isinstance(image, Planes):
+            return image.each(lambda channel: self._placed(channel)[0]), frame
         canvas = Image.new(image.mode, (self.side, self.side), (fill,) * 3 if image.mode == "RGB" else fill)
         canvas.paste(image.resize(size, self._resample()), (round(frame.shift_x), round(frame.shift_y)))
         return canvas, frame

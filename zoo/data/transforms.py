@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from zoo.catalog.spec import ImagePreprocess, fingerprint
 from zoo.data.augment import Draw, crop_box, jitter, turn
 from zoo.data.masks import VOID
+from zoo.data.planes import Planes, as_channels
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,10 +36,15 @@ class ImageProcessor:
     def key(self) -> str:
         return fingerprint(self.preprocess)
 
+    @property
+    def channels(self) -> int:
+        """C of the pixels, in which images are decoded."""
+        return len(self.preprocess.mean)
+
     def __call__(self, value: Any, draw: Draw | None = None) -> Tensor:
         import torch
 
-        image = value.convert("L" if len(self.preprocess.mean) == 1 else "RGB")
+        image = as_channels(value, self.channels)
         if draw is not None and draw.changes:
             rng = draw.generator()
             box = crop_box(image.size, draw.augment, rng)
@@ -173,6 +179,8 @@ class ImageProcessor:
     def _on_canvas(self, image: Any, width: int, height: int) -> Any:
         from PIL import Image
 
+        if isinstance(image, Planes):
+            return image.each(lambda channel: self._on_canvas(channel, width, height))
         fill = self.preprocess.fill
         canvas = Image.new(image.mode, (width, height), (fill,) * 3 if image.mode == "RGB" else fill)
         canvas.paste(image, ((width - image.width) // 2, (height - image.height) // 2))

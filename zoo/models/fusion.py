@@ -99,6 +99,12 @@ class _Side:
     def key(self) -> str:
         return fingerprint({str(index): part.key for index, part in self.parts.items()})
 
+    @property
+    def channels(self) -> int:
+        """Of images: those of every part, RGB where the parts differ."""
+        found = {int(getattr(part, "channels", 3)) for part in self.parts.values()}
+        return found.pop() if len(found) == 1 else 3
+
     def __call__(self, value: Any, draw: Any = None) -> dict[int, Any]:
         return {index: part(value, draw) for index, part in self.parts.items()}
 

@@ -13,12 +13,12 @@ from zoo.catalog.catalog import Catalog
 from zoo.catalog.discovery import default_catalog
 from zoo.catalog.factories import import_factory
 from zoo.catalog.names import Selection
-from zoo.catalog.spec import BackboneSpec, LoadRequest, Modality
-from zoo.catalog.structure import Structure, inner_of, with_tower
+from zoo.catalog.spec import BackboneSpec, ImagePreprocess, LoadRequest, Modality
+from zoo.catalog.structure import Structure, inner_of, structured, with_tower
 from zoo.data.types import Examples
 from zoo.errors import DataError, PluginError, UsageError
 from zoo.models.backbone import Backbone
-from zoo.models.fusion import fuse
+from zoo.models.fusion import Fused, fuse
 
 
 def load(
@@ -26,6 +26,8 @@ def load(
     *,
     weights: str | None = None,
     towers: Sequence[Modality] | None = None,
+    channels: int | None = None,
+    image_size: int | None = None,
     offline: bool = False,
     seed: int = 0,
     catalog: Catalog | None = None,
@@ -36,6 +38,8 @@ def load(
         name: such as "torchvision/resnet18", "resnet18@random", "transformers/./my-bert" or "resnet18+minilm".
         weights: a tag, "random", or the path of a file; for a single backbone the same as `name@weights`.
         towers: of a backbone that takes several modalities, serve only these; what else it takes is not built.
+        channels: of images, where they are not those of the weights: the first convolution is adapted.
+        image_size: side of square images, where it is not that of the weights: tables of positions are resized.
         offline: never touch the network.
         seed: of random weights.
         catalog: where names are looked up; the installed plugins by default.
@@ -48,6 +52,7 @@ def load(
     selections = catalog.select(name, weights=weights, offline=offline)
     if towers is not None:
         selections = tuple(serving(each, towers) for each in selections)
+    selections = shaped(selections, channels=channels, image_size=image_size)
     parts = [build(each, offline=offline, seed=seed) for each in selections]
     return parts[0] if len(parts) == 1 else fuse(*parts)
 
@@ -56,6 +61,50 @@ def serving(selection: Selection, modalities: Sequence[Modality]) -> Selection:
     """The selection without the modalities that are not there; as it is where it takes none of these."""
     towers = tuple(each for each in selection.towers if each in modalities)
     return replace(selection, towers=towers) if towers else selection
+
+
+def shaped(
+    selections: Sequence[Selection], *, channels: int | None = None, image_size: int | None = None
+) -> tuple[Selection, ...]:
+    """The selections with those that take images changed to take these.
+
+    Raises:
+        UsageError: none of them takes images.
+    """
+    if channels is None and image_size is None:
+        return tuple(selections)
+    if not any("image" in each.towers for each in selections):
+        option = f"--channels {channels}" if channels is not None else f"--image-size {image_size}"
+        raise UsageError(f"{option} is of images, and {selections[0].name} takes none", help="leave it out")
+    structure, found = Structure(channels=channels, image_size=image_size), []
+    for each in selections:
+        if "image" in each.towers:
+            spec, weights = structured(each.spec, each.weights, each.towers, structure)
+            each = replace(each, spec=spec, weights=weights)
+        found.append(each)
+    return tuple(found)
+
+
+def check_shaped(backbone: Backbone, *, channels: int | None, image_size: int | None) -> None:
+    """Say so if a loaded backbone takes other images than these.
+
+    Raises:
+        UsageError: it does; it is changed as it is loaded.
+    """
+    parts = (
+        [part for part in backbone.parts if isinstance(part, Backbone)] if isinstance(backbone, Fused) else [backbone]
+    )
+    for part in parts:
+        preprocess = part.spec.preprocess_for(part.weights).get("image")
+        if not isinstance(preprocess, ImagePreprocess):
+            continue
+        has = (len(preprocess.mean), preprocess.size)
+        wanted = (channels or has[0], (image_size, image_size) if image_size else has[1])
+        if has != wanted:
+            raise UsageError(
+                f"{part.name} takes images of {has[0]} channels and {has[1][1]} x {has[1][0]} pixels",
+                help="a backbone is changed as it is loaded: zoo.load(name, channels=4, image_size=320)",
+            )
 
 
 def build(selection: Selection, *, offline: bool = False, seed: int = 0) -> Backbone:

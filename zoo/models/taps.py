@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from zoo.catalog.spec import Modality
+from zoo.data.batches import channels_of
+from zoo.data.planes import Planes
 from zoo.models.backbone import Backbone, Inputs
 
 
@@ -43,16 +45,20 @@ def blank_inputs(backbone: Backbone, rows: int = 1) -> Inputs:
     found: dict[Modality, dict[str, Tensor]] = {}
     for modality in backbone.modalities:
         processor = backbone.processor(modality)
-        tensors = processor.finish(processor.collate([processor(_blank(modality, row)) for row in range(rows)]))
+        channels = channels_of(processor)
+        values = [processor(_blank(modality, row, channels)) for row in range(rows)]
+        tensors = processor.finish(processor.collate(values))
         found[modality] = {key: tensor.to(device) for key, tensor in tensors.items()}
     return found
 
 
-def _blank(modality: Modality, row: int) -> Any:
+def _blank(modality: Modality, row: int, channels: int) -> Any:
     if modality == "image":
         from PIL import Image
 
-        return Image.new("RGB", (64, 64), (128, 128, 128))
+        if channels in (1, 3):
+            return Image.new("RGB", (64, 64), (128, 128, 128))
+        return Planes((Image.new("L", (64, 64), 128),) * channels)
     if modality == "text":
         return " ".join(["a"] * (5 + 3 * row))
     import numpy as np

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.catalog.spec import Modality
+from zoo.data.batches import channels_of
 from zoo.data.decode import decoded
 from zoo.data.folder import files_below
 from zoo.data.infer import as_images, as_recordings, find_inputs
@@ -141,7 +142,8 @@ def predict(
 
 
 def _predicted(trained: Trained, chunk: Sequence[Item], batch_size: int, top: int) -> list[Prediction]:
-    errors = {index: reason for index, item in enumerate(chunk) if (reason := _wrong(trained, item)) is not None}
+    channels = channels_of(trained.processors().get("image"))
+    errors = {i: reason for i, item in enumerate(chunk) if (reason := _wrong(trained, item, channels)) is not None}
     good = [index for index in range(len(chunk)) if index not in errors]
     found: dict[int, Prediction] = {i: Prediction(chunk[i][0], error=reason) for i, reason in errors.items()}
     if good:
@@ -180,7 +182,7 @@ def _one(trained: Trained, item: Item, row: Any, top: int) -> Prediction:
     return Prediction(name, label=task.classes[order[0]], probabilities=shown)
 
 
-def _wrong(trained: Trained, item: Item) -> str | None:
+def _wrong(trained: Trained, item: Item, channels: int) -> str | None:
     """Why an input cannot be used, or None."""
     for modality in trained.backbone.modalities:
         value = item[1].get(modality)
@@ -188,7 +190,7 @@ def _wrong(trained: Trained, item: Item) -> str | None:
             return f"no {modality} given"
         if modality != "text":
             try:
-                decoded(value)
+                decoded(value, channels)
             except ZooError as error:
                 return error.what
         if modality == "text" and not (value if isinstance(value, str) else "".join(value)).strip():
