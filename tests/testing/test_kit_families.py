@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from families import HERE, Family, families
 
-from zoo.testing import check_backbone
+import zoo
+from zoo.testing import check_backbone, check_strategy
 from zoo.testing.backbones import BACKBONE_LAWS
 
 WHOLE = {
@@ -48,3 +49,23 @@ def test_the_page_of_conformance_has_every_family_and_every_law() -> None:
     for law in BACKBONE_LAWS.laws:
         assert f"| `{law.name}` | {law.says} | {law.consequence} |" in text
     assert ", 0 failed." in text
+
+
+GROUNDS = [family for family in FAMILIES if family.id in WHOLE - {"unified_io unified-io-2:text"}]
+STRATEGIES = list(zoo.default_catalog().strategies)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_strategy_trains_a_family_as_its_table_says_and_resumes_alike(strategy: str, tmp_path: Path) -> None:
+    # Each strategy meets one family here, in turn; the page's script brings all together.
+    family = GROUNDS[STRATEGIES.index(strategy) % len(GROUNDS)]
+    name = family.make(tmp_path / "model")
+    checks = ("trains-what-it-says", "resumes-alike")
+    found = check_strategy(strategy, on=name, image_size=family.image_size, only=checks)
+    assert found.passed or not found.checks, "\n".join(str(result) for result in found.failed)
+
+
+def test_a_strategy_that_does_nothing_on_a_backbone_is_said_not_to_apply() -> None:
+    found = check_strategy("norm-tuning", on="starter/gru", only=("trains-what-it-says", "resumes-alike"))
+    assert [result.status for result in found.results] == ["skip", "skip"]
+    assert "no normalisation to train" in str(found.results[0])

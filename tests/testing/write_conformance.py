@@ -23,6 +23,8 @@ from zoo.testing.report import Conformance, Laws
 from zoo.testing.scorers import SCORER_LAWS
 from zoo.testing.strategies import STRATEGY_LAWS
 
+STRATEGIES = "strategies on "
+TRAINING = ("trains-what-it-says", "resumes-alike")
 PAGE = HERE.parents[1] / "docs" / "conformance.md"
 KINDS: dict[str, Laws[Any]] = {
     "A backbone": BACKBONE_LAWS,
@@ -42,14 +44,17 @@ def main() -> None:
     warnings.simplefilter("ignore")
     rows: dict[str, list[Any]] = json.loads(given.keep.read_text()) if given.keep and given.keep.is_file() else {}
     for family in families():
-        if (given.only and given.only not in family.id) or family.id in rows:
+        if given.only and given.only not in family.id:
             continue
-        rows[family.id] = row_of(family)
-        if given.keep:
-            given.keep.write_text(json.dumps(rows))
+        for key, hold in ((family.id, row_of), (f"{STRATEGIES}{family.id}", trained)):
+            if key not in rows:
+                rows[key] = hold(family)
+            if given.keep:
+                given.keep.write_text(json.dumps(rows))
     if not given.only:
-        order = [family.id for family in families()]
-        PAGE.write_text(page([rows[each] for each in order if each in rows], others()), encoding="utf-8")
+        known = [family.id for family in families() if family.id in rows]
+        pairs = [rows[f"{STRATEGIES}{each}"] for each in known]
+        PAGE.write_text(page([rows[each] for each in known], pairs, others()), encoding="utf-8")
 
 
 def row_of(family: Family) -> list[Any]:
@@ -69,6 +74,44 @@ def row_of(family: Family) -> list[Any]:
     return [family.plugin, family.name, dim, params, stages, found.checks, len(found.failed), count]
 
 
+def trained(family: Family) -> list[Any]:
+    """Plugin, family, and for each strategy checks, failed, not applicable; nothing of the heaviest."""
+    found = []
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        name = family.make(Path(folder) / "model")
+        for strategy in zoo.default_catalog().strategies if not family.heavy else ():
+            held = check_strategy(strategy, on=name, image_size=family.image_size, only=TRAINING)
+            found.append([strategy, held.checks, len(held.failed), len(held.results) - held.checks])
+            for result in held.failed:
+                print(f"  {strategy} on {family.id}: {result}", file=sys.stderr)
+    bad = sum(each[2] for each in found)
+    print(f"{family.id}: {len(found)} strategies, {bad} failed, {time.monotonic() - started:.0f} s", flush=True)
+    return [family.plugin, family.name, found]
+
+
+def trained_lines(pairs: list[list[Any]]) -> list[str]:
+    """A table with a row a strategy: how many families it was trained on, and what came of it."""
+    held = [each for each in pairs if each[2]]
+    left = ", ".join(f"{plugin} {name}" for plugin, name, found in pairs if not found)
+    lines = [
+        "## Every strategy on every family",
+        "",
+        f"Each strategy trains each of {len(held)} families for an epoch of every phase: what is frozen stays bit for",
+        "bit, everything that is trained moves, and a run that is stopped in the middle of an epoch and resumed ends",
+        f"with the same weights. Left out for their weight: {left}. A strategy that solves, or that refuses a backbone",
+        "(no normalisation, no layer that takes an adapter), does not apply.",
+        "",
+        "| strategy | families | checks | failed | do not apply |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for strategy in zoo.default_catalog().strategies:
+        own = [each for _, _, found in held for each in found if each[0] == strategy]
+        sums = [sum(each[place] for each in own) for place in (1, 2, 3)]
+        lines.append(f"| {strategy} | {len(own)} | {sums[0]} | {sums[1]} | {sums[2]} |")
+    return lines
+
+
 def others() -> list[list[Any]]:
     """The same of everything else that zoo offers."""
     catalog = zoo.default_catalog()
@@ -78,7 +121,7 @@ def others() -> list[list[Any]]:
     return [[each.subject, each.checks, len(each.failed), len(each.results) - each.checks] for each in found]
 
 
-def page(rows: list[list[Any]], other: list[list[Any]]) -> str:
+def page(rows: list[list[Any]], pairs: list[list[Any]], other: list[list[Any]]) -> str:
     """The whole of docs/conformance.md."""
     checks, failed = (sum(row[i] for row in rows) for i in (5, 6))
     more, bad = (sum(row[i] for row in other) for i in (1, 2))
@@ -92,7 +135,7 @@ def page(rows: list[list[Any]], other: list[list[Any]]) -> str:
         f"{len(rows)} families of backbones: {checks:,} checks, {failed} failed.",
         f"{len(other)} heads, strategies and data sets: {more} checks, {bad} failed.",
         "",
-        "Written by `python tests/testing/write_conformance.py` in a quarter of an hour on one core: tiny random",
+        "Written by `python tests/testing/write_conformance.py` in an hour on one core: tiny random",
         "configurations where the library allows them, else the smallest published network with random weights, on a",
         "CPU without network. What has nothing to say of a family (padding to an image network, replay to a network",
         "of two stages, `torch.export` where it cannot trace) is counted apart. A subject that no check applies to",
@@ -109,6 +152,7 @@ def page(rows: list[list[Any]], other: list[list[Any]]) -> str:
     lines += ["| plugin | family | D | parameters | stages | checks | failed | do not apply |"]
     lines += ["| --- | --- | --- | --- | --- | --- | --- | --- |"]
     lines += ["| " + " | ".join(_cell(str(value)) for value in row) + " |" for row in rows]
+    lines += ["", *trained_lines(pairs)]
     lines += ["", "## Heads, strategies and data sets", "", "| subject | checks | failed | do not apply |"]
     lines += ["| --- | --- | --- | --- |"]
     lines += ["| " + " | ".join(str(value) for value in row) + " |" for row in other]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, get_args
 
 import torch
@@ -14,10 +14,10 @@ from torch import nn
 from zoo.catalog.catalog import Catalog
 from zoo.catalog.factories import import_factory
 from zoo.catalog.spec import StrategySpec
-from zoo.models.backbone import Stage
+from zoo.models.backbone import Backbone, Stage
 from zoo.testing.offered import offered
 from zoo.testing.report import Broken, Conformance, Inapplicable, few, law, laws_of, require
-from zoo.testing.strategy_training import goes_on_alike, moves_as_told
+from zoo.testing.strategy_training import Ground, goes_on_alike, moves_as_told, table_of
 from zoo.transfer.optim import Scheduler, make_optimizer, set_rates
 from zoo.transfer.options import Schedule, Training
 from zoo.transfer.strategies import ADAPTERS, HEAD, Adapting, Phase, StageRow, Strategy
@@ -55,6 +55,7 @@ class StrategySubject:
     name: str
     factory: Callable[..., Strategy]
     engine: Engine = zoo_engine
+    ground: Ground = field(default_factory=Ground)
 
     def made(self, **options: Any) -> Strategy:
         """With these of its options."""
@@ -70,7 +71,7 @@ class StrategySubject:
     def tables(self) -> Iterator[tuple[str, tuple[StageRow, ...], tuple[Phase, ...]]]:
         """Its phases for every shape of backbone."""
         for name, rows in TABLES.items():
-            phases = self.made().phases(rows)
+            phases = table_of(self.made(), rows)
             if not isinstance(phases, tuple | list) or not all(isinstance(each, Phase) for each in phases):
                 raise Broken(f"phases() of {name} gave {type(phases).__name__}, not a tuple of zoo.Phase")
             yield name, rows, tuple(phases)
@@ -154,7 +155,7 @@ def options(subject: StrategySubject) -> str:
     if not own:
         raise Inapplicable("it has neither")
     for name in own:
-        one, other = (subject.made(**{name: value}).phases(rows) for value in values[name])
+        one, other = (table_of(subject.made(**{name: value}), rows) for value in values[name])
         require(one != other, f"{name} {values[name][0]} and {values[name][1]} give one table")
     return " and ".join(own)
 
@@ -165,7 +166,7 @@ def rates_survive_schedules(subject: StrategySubject) -> str:
     compared = 0
     for name in ("five stages", "two towers"):
         rows = TABLES[name]
-        for phase in subject.made().phases(rows):
+        for phase in table_of(subject.made(), rows):
             if phase.solver != "gradient":
                 continue
             for schedule in get_args(Schedule):
@@ -204,13 +205,13 @@ def _moves_as_told(subject: StrategySubject, rows: Sequence[StageRow], phase: Ph
 @law(consequence="frozen layers drift, or layers that the plan lists as trained never learn")
 def trains_what_it_says(subject: StrategySubject) -> str:
     """In real training exactly the stages of the table change, the rest stays bit-identical, inserted tensors learn."""
-    return moves_as_told(subject.made())
+    return moves_as_told(subject.made(), subject.ground)
 
 
 @law(consequence="a run that was killed goes on to another result than it would have had")
 def resumes_alike(subject: StrategySubject) -> str:
     """Training that is stopped in the middle of an epoch and resumed ends with the same weights, bit for bit."""
-    return goes_on_alike(subject.made)
+    return goes_on_alike(subject.made, subject.ground)
 
 
 STRATEGY_LAWS = laws_of(
@@ -226,21 +227,29 @@ def check_strategy(
     catalog: Catalog | None = None,
     only: Collection[str] | None = None,
     engine: Engine = zoo_engine,
+    on: str | Backbone | None = None,
+    image_size: int | None = None,
 ) -> Conformance:
-    """Hold one strategy against every law of the contract, with real training of a small network.
+    """Hold one strategy against every law of the contract, with real training.
 
     Args:
         strategy: its name, its specification, or its class.
         catalog: where the name is looked up; the installed plugins by default.
         only: names of the checks to run; all of them if None.
         engine: what makes the optimiser of a phase; zoo's own by default, another one to check it in turn.
+        on: the backbone that is trained, by name or loaded; a network of three convolutions by default.
+        image_size: pixels of its pictures, as of `check_backbone`.
 
     Raises:
         UnknownNameError: no strategy or check has that name.
     """
     given = offered("strategy", strategy, catalog) if isinstance(strategy, str) else strategy
     subject = subject_of(given, engine)
-    return STRATEGY_LAWS.hold(f"strategy {subject.name}", subject, only=only)
+    title = f"strategy {subject.name}"
+    if on is not None:
+        subject = dataclasses.replace(subject, ground=Ground.of(on, image_size))
+        title += f" on {on if isinstance(on, str) else on.name}"
+    return STRATEGY_LAWS.hold(title, subject, only=only)
 
 
 def subject_of(strategy: StrategySpec | Callable[..., Strategy], engine: Engine = zoo_engine) -> StrategySubject:

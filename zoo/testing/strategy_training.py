@@ -1,4 +1,4 @@
-"""Strategies in real training of a small network: what moves, what stays, and what a stop in the middle changes."""
+"""Strategies in real training: what moves, what stays, and what a stop in the middle changes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,19 +14,24 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from zoo.catalog.spec import BackboneSpec, ImagePreprocess, Modality
+from zoo.data.audio import Audio
 from zoo.data.batches import Loader
+from zoo.data.decode import decoded
 from zoo.data.transforms import ImageProcessor
-from zoo.data.types import Examples, Task
+from zoo.data.types import AudioRef, Examples, Task
+from zoo.errors import UsageError
 from zoo.models.backbone import Backbone, Inputs, Stage
 from zoo.models.features import Features
 from zoo.models.heads import LinearHead
 from zoo.records.checkpoints import newest
 from zoo.testing.report import Inapplicable, require
 from zoo.testing.samples import samples
+from zoo.testing.subject import BackboneSubject
 from zoo.transfer.loop import Job, epochs_of, fit
-from zoo.transfer.model import Model
+from zoo.transfer.model import Model, stepping
 from zoo.transfer.options import Training
 from zoo.transfer.strategies import Adapting, Inserted, Phase, StageRow, Strategy
+from zoo.transfer.surgical import Looking
 from zoo.transfer.tasks import loss_for
 from zoo.transfer.terms import Guided, Setting, Term
 
@@ -63,11 +69,28 @@ def _block(channels: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(channels, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(0.1))
 
 
+@dataclass(frozen=True)
+class Ground:
+    """What a strategy is tried on."""
+
+    make: Callable[[], Backbone] = Small
+    """A backbone that may be changed, the same at every call."""
+    epochs: int = 2
+    """Of every phase."""
+
+    @classmethod
+    def of(cls, backbone: str | Backbone, image_size: int | None = None) -> Ground:
+        """One epoch a phase on this backbone, with random weights unless it was given loaded."""
+        subject = BackboneSubject(backbone, image_size=image_size)
+        return cls(lambda: subject.fresh(subject.backbone), epochs=1)
+
+
 @dataclass
 class Trial:
-    """One strategy on a small network, before and after training."""
+    """One strategy on one ground, before and after training."""
 
     strategy: Strategy
+    ground: Ground
     model: Model
     rows: tuple[StageRow, ...]
     phases: tuple[Phase, ...]
@@ -78,15 +101,16 @@ class Trial:
     """The parameters of the terms as they were at first."""
 
     @classmethod
-    def of(cls, strategy: Strategy) -> Trial:
+    def of(cls, strategy: Strategy, ground: Ground) -> Trial:
         """A trial whose every random number is the same at every call.
 
         Raises:
-            Inapplicable: the strategy takes no steps.
+            Inapplicable: the strategy takes no steps, or refuses this backbone.
         """
-        backbone = Small()
+        backbone = ground.make()
         rows = tuple(StageRow(stage.name, stage.branch) for stage in backbone.stages())
-        phases = tuple(phase for phase in strategy.phases(rows) if phase.solver == "gradient")
+        held = [row for row, s in zip(rows, backbone.stages(), strict=True) if any(p.numel() for p in s.parameters())]
+        phases = stepping(table_of(strategy, held), backbone.stages())
         if not phases:
             raise Inapplicable("no phase takes steps")
         with torch.random.fork_rng(devices=[]):
@@ -94,17 +118,20 @@ class Trial:
             model = Model(backbone.eval(), LinearHead(backbone.dim, len(TASK.classes)))
             inserted = None
             if isinstance(strategy, Adapting):
-                processor = backbone.processor("image")
-                one = processor.finish(processor.collate([processor(samples("image", 1)[0])]))
-                inserted = strategy.adapt(backbone, {"image": one})
+                try:
+                    inserted = strategy.adapt(backbone, _batch(backbone, 1))
+                except UsageError as error:
+                    raise Inapplicable(error.what) from error
                 model.adapters = tuple(inserted.parameters)
-        return cls(strategy, model, rows, phases, inserted)
+        return cls(strategy, ground, model, rows, phases, inserted)
 
     def train(self, folder: Path, *, steps: int | None = None) -> None:
-        """Two epochs of every phase, or so many steps; from the newest checkpoint in `folder` where there is one."""
-        train = _pictures(LABELLED, labelled=True)
-        loader = Loader(train, {"image": self.model.backbone.processor("image")}, batch_size=4, train=True)
-        training = Training(optimizer="adamw", lr=0.01, epochs=2 * len(self.phases), schedule="constant", batch_size=4)
+        """Some epochs of every phase, or so many steps; from the newest checkpoint in `folder` where there is one."""
+        backbone, epochs = self.model.backbone, self.ground.epochs * len(self.phases)
+        train = _examples(backbone, LABELLED, labelled=True)
+        processors = {modality: backbone.processor(modality) for modality in backbone.modalities}
+        loader = Loader(train, processors, batch_size=4, train=True)
+        training = Training(optimizer="adamw", lr=0.01, epochs=epochs, schedule="constant", batch_size=4)
         weight = self._guide(train, training, sum(epochs_of(self.phases, training)) * len(loader))
         taken = 0
         job = Job(
@@ -139,7 +166,7 @@ class Trial:
             training=training,
             device=torch.device("cpu"),
             steps=steps,
-            unlabelled=_pictures(UNLABELLED, labelled=False),
+            unlabelled=_examples(self.model.backbone, UNLABELLED, labelled=False),
             features=lambda examples, _: _pooled(self.model.backbone, examples),
             say=lambda _: None,
         )
@@ -150,11 +177,14 @@ class Trial:
         return self.strategy.task_weight
 
 
-def moves_as_told(strategy: Strategy) -> str:
+def moves_as_told(strategy: Strategy, ground: Ground) -> str:
     """Train, and hold what moved against the table."""
-    trial = Trial.of(strategy)
+    names = {name for name, _ in ground.make().named_parameters()}
+    reached = _reached(ground.make())
+    trial = Trial.of(strategy, ground)
     model, backbone = trial.model, trial.model.backbone
     plain = _owned(backbone, trial.rows, {id(parameter) for parameter in model.adapters})
+    wanted = {id(parameter) for key, parameter in backbone.named_parameters() if key in reached}
     before = {name: [t.detach().clone() for t in tensors] for name, tensors in plain.items()}
     added = [p.detach().clone() for p in model.adapters]
     head = [p.detach().clone() for p in model.head.parameters()]
@@ -164,7 +194,8 @@ def moves_as_told(strategy: Strategy) -> str:
     told = {name for phase in trial.phases for name in phase.trained(trial.rows)}
     for name, changes in moved.items():
         require(name in told or not any(changes), f"{name} is frozen in every phase and {sum(changes)} tensors changed")
-        require(name not in told or all(changes), f"{name} is trained and {len(changes) - sum(changes)} tensors stayed")
+        stayed = [t for t, changed in zip(plain[name], changes, strict=True) if not changed and id(t) in wanted]
+        require(name not in told or not stayed, f"{name} is trained and {len(stayed)} tensors stayed")
     still = sum(torch.equal(a, b) for a, b in zip(head, model.head.parameters(), strict=True))
     require(not still, f"{still} tensors of the head stayed as they were")
     still = sum(torch.equal(a, b) for a, b in zip(added, model.adapters, strict=True))
@@ -172,7 +203,6 @@ def moves_as_told(strategy: Strategy) -> str:
     still = sum(torch.equal(a, b) for a, b in zip(trial.drawn, trial.of_terms(), strict=True))
     require(not still, f"{still} of {len(trial.drawn)} tensors of the terms in the loss never moved")
     if trial.inserted is not None:
-        names = {name for name, _ in Small().named_parameters()}
         trial.inserted.fold()
         require({n for n, _ in backbone.named_parameters()} == names, "fold() leaves another architecture behind")
     more = [f"{len(added)} inserted"] if added else []
@@ -180,14 +210,14 @@ def moves_as_told(strategy: Strategy) -> str:
     return ", ".join([f"{', '.join(sorted(told)) or 'no stage'} and the head", *more])
 
 
-def goes_on_alike(make: Callable[[], Strategy]) -> str:
+def goes_on_alike(make: Callable[[], Strategy], ground: Ground) -> str:
     """Train in one go, and stopped in the middle of an epoch and resumed by another process's objects."""
     with tempfile.TemporaryDirectory() as folder:
-        whole = Trial.of(make())
+        whole = Trial.of(make(), ground)
         whole.train(Path(folder) / "whole")
         stopped = Path(folder) / "stopped"
-        Trial.of(make()).train(stopped, steps=4)
-        resumed = Trial.of(make())
+        Trial.of(make(), ground).train(stopped, steps=4 if ground.epochs > 1 else 2)
+        resumed = Trial.of(make(), ground)
         resumed.train(stopped)
     state, other = whole.model.state_dict(), resumed.model.state_dict()
     differ = [name for name in state if not torch.equal(state[name], other[name])]
@@ -205,19 +235,59 @@ def _owned(backbone: Backbone, rows: Sequence[StageRow], adapters: set[int]) -> 
     return found
 
 
-def _pictures(count: int, *, labelled: bool) -> Examples:
-    """So many pictures: the first ones with classes in turn, others without."""
-    values = samples("image", LABELLED + UNLABELLED)
-    values = values[:count] if labelled else values[-count:]
+def table_of(strategy: Strategy, rows: Sequence[StageRow]) -> tuple[Phase, ...]:
+    """The phases; of a strategy that looks at gradients first, as if the highest stage had the greatest."""
+    return _settled(strategy, rows).phases(rows)
+
+
+def _settled(strategy: Strategy, rows: Sequence[StageRow]) -> Strategy:
+    if not isinstance(strategy, Looking):
+        return strategy
+    return strategy.looked({row.name: float(place) for place, row in enumerate(rows, 1)})
+
+
+def _reached(backbone: Backbone) -> set[str]:
+    """Names of the parameters to which a loss passes a gradient: more than the rounding that biases of keys get."""
+    if not any(p.requires_grad for p in backbone.parameters()):
+        return set()
+    with torch.enable_grad():
+        found = backbone.eval()(_batch(backbone, 4))
+        torch.autograd.backward(found.pooled.float().square().sum())
+    largest = max((float(p.grad.abs().max()) for p in backbone.parameters() if p.grad is not None), default=0.0)
+    slopes = ((name, p.grad) for name, p in backbone.named_parameters())
+    return {name for name, slope in slopes if slope is not None and float(slope.abs().max()) > 1e-6 * largest}
+
+
+def _batch(backbone: Backbone, count: int) -> dict[Modality, dict[str, Tensor]]:
+    return _inputs(backbone, _examples(backbone, count, labelled=True))
+
+
+def _inputs(backbone: Backbone, examples: Examples) -> dict[Modality, dict[str, Tensor]]:
+    found = {}
+    for modality, values in examples.inputs.items():
+        processor = backbone.processor(modality)
+        found[modality] = processor.finish(processor.collate([processor(decoded(value)) for value in values]))
+    return found
+
+
+def _examples(backbone: Backbone, count: int, *, labelled: bool) -> Examples:
+    """So many rows of what a backbone takes: the first ones with classes in turn, others without."""
+    inputs: dict[Modality, list[Any]] = {}
+    for modality in backbone.modalities:
+        values = [_as_read(value) for value in samples(modality, LABELLED + UNLABELLED)]
+        inputs[modality] = values[:count] if labelled else values[-count:]
     ids = tuple(f"{'labelled' if labelled else 'unlabelled'}:{row}" for row in range(count))
-    return Examples({"image": values}, np.arange(count) % len(TASK.classes) if labelled else None, ids, ids)
+    return Examples(inputs, np.arange(count) % len(TASK.classes) if labelled else None, ids, ids)
+
+
+def _as_read(value: Any) -> Any:
+    """Sounds as a data set holds them; texts and pictures as they are."""
+    return AudioRef("made", array=value.samples, rate=value.rate) if isinstance(value, Audio) else value
 
 
 def _pooled(backbone: Backbone, examples: Examples) -> NDArray[np.float32]:
-    processor = backbone.processor("image")
-    images = processor.finish(processor.collate([processor(value) for value in examples.inputs["image"]]))
     was_training = backbone.training
     with torch.inference_mode():
-        found = backbone.eval()({"image": images}).pooled
+        found = backbone.eval()(_inputs(backbone, examples)).pooled
     backbone.train(was_training)
     return np.asarray(found)

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from zoo.models.backbone import Backbone, Inputs
+from zoo.models.backbone import Backbone, Inputs, Stage
 from zoo.models.features import Features
 from zoo.models.heads import Head, LossHead
 from zoo.models.pyramid import Pyramid
@@ -52,6 +52,16 @@ class Model(nn.Module):
         """What the head takes."""
         found: Features = self.backbone(inputs) if self.pyramid is None else self.pyramid.features(inputs)
         return found
+
+
+def stepping(phases: Sequence[Phase], stages: Sequence[Stage]) -> tuple[Phase, ...]:
+    """The phases that take steps: those that are not solved, and train something that has parameters."""
+    empty = {stage.name for stage in stages if not any(p.numel() for p in stage.parameters())}
+    return tuple(
+        phase
+        for phase in phases
+        if phase.solver == "gradient" and any(rate > 0 and name not in empty for name, rate in phase.lr.items())
+    )
 
 
 def changeable(model: Model, phases: Sequence[Phase]) -> frozenset[str]:

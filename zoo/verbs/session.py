@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from zoo.data.augment import Augment, recipe
 from zoo.data.batches import Loader
 from zoo.data.letterbox import whole_strides
 from zoo.data.types import MANY_ANSWERS, Examples
@@ -24,18 +25,21 @@ from zoo.transfer.anchored import Souping
 from zoo.transfer.baseline import Baseline, probe_random
 from zoo.transfer.devices import choose_device, use_bf16
 from zoo.transfer.estimate import estimate
+from zoo.transfer.foreseen import foreseen
 from zoo.transfer.loop import epochs_of, steps_per_epoch
 from zoo.transfer.metrics import primary
 from zoo.transfer.mixing import NO_MIXERS, check_guides, mixers
-from zoo.transfer.model import Model
+from zoo.transfer.model import Model, stepping
+from zoo.transfer.reading import ReadHead
 from zoo.transfer.scores import RowScores, Scores, score
 from zoo.transfer.solvers import check_solvable, decide, only_solved, put_into, solve_head
 from zoo.transfer.strategies import Adapting, Inserted, Phase, StageRow, Strategy, strategy_named
 from zoo.transfer.tasks import TargetScale
+from zoo.transfer.texts import Reading
 from zoo.transfer.trained import HeadOptions, Trained, save_trained, task_processors
 from zoo.transfer.unlabelled import Aligning, check_unlabelled
 from zoo.verbs.extract import extract
-from zoo.verbs.fitting import Fitting
+from zoo.verbs.fitting import SHOWN_ROWS, Fitting
 from zoo.verbs.opening import Opened, is_pretrained
 from zoo.verbs.run import Event, RunPlan, json_safe
 
@@ -86,7 +90,7 @@ class Session:
                 f"--strategy {training.strategy} solves one answer a row, and this task has one for every {what}",
                 help="use --strategy head, partial or full",
             )
-        self.gradient_phases = tuple(phase for phase in self.phases if phase.solver == "gradient")
+        self.gradient_phases = stepping(self.phases, self.backbone.stages())
         self._check_head(str(training.head))
         self.model, self.head_options, self.one = self._model()
         self.mixers = NO_MIXERS
@@ -114,7 +118,7 @@ class Session:
         """Go on with this strategy, whose table is known only now."""
         self.strategy = strategy
         self.phases = strategy.phases(self.rows)
-        self.gradient_phases = tuple(phase for phase in self.phases if phase.solver == "gradient")
+        self.gradient_phases = stepping(self.phases, self.backbone.stages())
         self.plan = self._plan(self.one)
 
     def fold(self) -> None:
@@ -124,6 +128,8 @@ class Session:
             self.model.adapters = ()
             if self.model.pyramid is not None:
                 self.model.set_pyramid(Pyramid(self.backbone))
+        if isinstance(self.model.head, ReadHead):  # the text tower reads the classes for the last time
+            self.model.head = self.model.head.end()
 
     def measure(self, trained: Trained, folder: RunFolder) -> Measured:
         """Metrics with intervals on the held-out rows, written to the run."""
@@ -192,8 +198,10 @@ class Session:
             if isinstance(self.strategy, Adapting):
                 self.inserted = self.strategy.adapt(self.backbone, inputs)
             model = options.model(self.backbone)
-        if self.named is not None:
-            self.named.begin(model.head)
+            if self.named is not None:
+                self.named.begin(model.head)
+            if self.named is not None and isinstance(self.strategy, Reading):
+                model.head = self.strategy.read(model.head, self.named)
         if isinstance(model.head, PairHead):
             model.head.begin(dual_encoder(self.backbone))
         if self.inserted is not None:
@@ -208,7 +216,7 @@ class Session:
         if head_spec(self.training.head).takes != "pyramid":
             return None
         shapes = Pyramid(self.backbone).shapes
-        if self.training.image_size is None:
+        if self.training.image_size is None or self.data.task.kind != "detection":
             return shapes
         side = whole_strides(self.training.image_size, shapes.strides[-1])
         return replace(shapes, size=(side, side))
@@ -234,7 +242,22 @@ class Session:
             training=self.training,
             device=str(self.device),
             precision="bf16" if self.bf16 else "fp32",
-            notes=self.notes,
+            notes=(*self.notes, *self._foreseen(one)),
+        )
+
+    def _foreseen(self, one: Any) -> tuple[str, ...]:
+        augment = recipe(self.training.augment or "none")
+        splits = self.data.splits
+        return foreseen(
+            self.model,
+            self.gradient_phases,
+            epochs_of(self.gradient_phases, self.training),
+            self.training,
+            one,
+            rows=len(splits["train"]),
+            judged=min(len(splits.get("val", splits[self.data.held_out])), SHOWN_ROWS),
+            draws=augment != Augment() and "image" in self.backbone.modalities,
+            mixed=self.mixers.mix is not None,
         )
 
     def solve(self, folder: RunFolder, train: Examples, scale: TargetScale | None = None) -> Trained:
