@@ -91,8 +91,12 @@ _EXPORTS = {
     "plan": "zoo.verbs.plan",
     "find_lr": "zoo.verbs.find_lr",
     "finetune": "zoo.verbs.finetune",
+    "distill": "zoo.verbs.distill",
+    "hybrid": "zoo.verbs.hybrid",
     "evaluate": "zoo.verbs.evaluate",
     "predict": "zoo.verbs.predict",
+    "probe": "zoo.verbs.probe",
+    "Solution": "zoo.transfer.solvers",
     "zero_shot": "zoo.verbs.zero_shot",
     "runs": "zoo.verbs.runs",
     "open_run": "zoo.verbs.runs",
@@ -102,6 +106,7 @@ _EXPORTS = {
     "remove_run": "zoo.verbs.runs",
     "doctor": "zoo.verbs.doctor",
     "Training": "zoo.transfer.options",
+    "DistillOptions": "zoo.transfer.teaching",
     "Output": "zoo.verbs.config",
     "Run": "zoo.verbs.run",
     "Phase": "zoo.transfer.strategies",
@@ -195,20 +200,25 @@ if TYPE_CHECKING:
     from zoo.models.weights import read_weights as read_weights
     from zoo.models.wrap import wrap as wrap
     from zoo.transfer.options import Training as Training
+    from zoo.transfer.solvers import Solution as Solution
     from zoo.transfer.strategies import Phase as Phase
     from zoo.transfer.strategies import StageRow as StageRow
+    from zoo.transfer.teaching import DistillOptions as DistillOptions
     from zoo.verbs.check import check as check
     from zoo.verbs.config import Output as Output
+    from zoo.verbs.distill import distill as distill
     from zoo.verbs.doctor import doctor as doctor
     from zoo.verbs.evaluate import evaluate as evaluate
     from zoo.verbs.extract import extract as extract
     from zoo.verbs.find_lr import find_lr as find_lr
     from zoo.verbs.finetune import finetune as finetune
     from zoo.verbs.finetune import resume as resume
+    from zoo.verbs.hybrid import hybrid as hybrid
     from zoo.verbs.listing import list_backbones as list_backbones
     from zoo.verbs.new_plugin import new_plugin as new_plugin
     from zoo.verbs.plan import plan as plan
     from zoo.verbs.predict import predict as predict
+    from zoo.verbs.probe import probe as probe
     from zoo.verbs.run import Run as Run
     from zoo.verbs.runs import open_run as open_run
     from zoo.verbs.runs import remove_run as remove_run

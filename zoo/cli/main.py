@@ -36,16 +36,19 @@ def make_app() -> typer.Typer:
     """The program with every command."""
     from zoo.cli import (
         check,
+        distill,
         doctor,
         evaluate,
         extract,
         find_lr,
         finetune,
+        hybrid,
         info,
         listing,
         plan,
         plugins,
         predict,
+        probe,
         runs,
         zero_shot,
     )
@@ -59,7 +62,24 @@ def make_app() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_globals)
-    for module in (listing, info, plan, check, extract, find_lr, finetune, evaluate, predict, zero_shot, runs, plugins, doctor):
+    for module in (
+        listing,
+        info,
+        plan,
+        check,
+        extract,
+        probe,
+        find_lr,
+        finetune,
+        distill,
+        hybrid,
+        evaluate,
+        predict,
+        zero_shot,
+        runs,
+        plugins,
+        doctor,
+    ):
         module.register(app)
     return app
 

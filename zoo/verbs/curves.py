@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 FORMATS = (".png", ".svg", ".pdf")
 _MARKS = ("o", "s", "^", "D", "v", "P")
 """So that heads can be told apart without colours."""
+_WIDEST = 64
+"""Letters of a title that fit above the axes."""
 
 
 def check_picture(path: Path) -> None:
@@ -48,7 +50,7 @@ def draw(found: LearningCurves, path: Path) -> Path:
     axes.minorticks_off()
     axes.set_xlabel("training rows")
     axes.set_ylabel(f"{found.split} {found.sweep.metric}")
-    axes.set_title(f"{found.backbone}\n{Path(found.data).name or found.data}", fontsize="medium")
+    axes.set_title(f"{_short(found.backbone)}\n{_short(Path(found.data).name or found.data)}", fontsize="medium")
     axes.grid(alpha=0.3)
     axes.legend(title=_legend(found), title_fontsize="x-small", fontsize="small")
     with published(path) as temporary:
@@ -68,6 +70,11 @@ def _line(axes: Any, points: tuple[Point, ...], head: str, colour: str, mark: st
         if point.shots == ALL and point.interval is not None:
             place = point.rows * 2**shift  # side by side, or they hide each other
             axes.plot([place, place], point.interval, color=colour, linewidth=1.2)
+
+
+def _short(name: str) -> str:
+    """The end of a name, which tells most of a path."""
+    return name if len(name) <= _WIDEST else f"…{name[1 - _WIDEST :]}"
 
 
 def _legend(found: LearningCurves) -> str:
