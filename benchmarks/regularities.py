@@ -54,7 +54,8 @@ def shown(values: list[float]) -> str:
     return f"{statistics.fmean(values):.3f} ± {half:.3f}"
 
 
-Line = tuple[str, Callable[[int], dict[str, Any]]]
+Measured = Callable[[int], dict[str, Any]]
+Line = tuple[str, Measured]
 
 
 def table(lines: Iterable[Line], metrics: tuple[str, ...], seeds: int) -> None:
@@ -66,25 +67,30 @@ def table(lines: Iterable[Line], metrics: tuple[str, ...], seeds: int) -> None:
 
 
 def mixes(shared: Path) -> Iterator[Line]:
-    """ResNet-20 from random weights on 1,000 rows of CIFAR-10, and a head on MiniLM on 300 questions."""
+    """ResNet-20 on 1,000 pictures, from random weights or those of CIFAR-10; a head on MiniLM on 300 questions."""
     import cifar_resnet
 
-    whole = zoo.read_dataset(str(shared / "data" / "cifar10"))
+    small = zoo.read_dataset(str(shared / "data" / "cifar10"))
+    clothes = zoo.read_dataset(str(shared / "data" / "fashion"), ReadOptions(modalities=("image",)))
 
-    def pictures(mix: str | None) -> Callable[[int], dict[str, Any]]:
+    def pictures(whole: Dataset, epochs: int, weights: Path | None, **options: Any) -> Measured:
         def one(seed: int) -> dict[str, Any]:
             chosen = {"train": cut(whole.splits["train"], 1000, seed), "val": cut(whole.splits["test"], 100, 1)}
             splits = {**chosen, "test": cut(whole.splits["test"], 1000)}
-            data: Dataset = replace(whole, splits=splits)
-            training = Training(strategy="full", epochs=30, lr=3e-3, backbone_lr=1.0, augment="flip=0.5", mix=mix)
-            return run(cifar_resnet.resnet20(), data, replace(training, seed=seed, device="cpu"))
+            name = f"local:{cifar_resnet.__file__}:resnet20"
+            backbone = zoo.load(name if weights is None else f"{name}@{weights}")
+            training = Training(strategy="full", epochs=epochs, augment="flip=0.5", device="cpu", seed=seed, **options)
+            return run(backbone, replace(whole, splits=splits), training)
 
         return one
 
+    published = shared / "weights" / "resnet20-cifar10" / "model.safetensors"
     for mix in (None, "mixup=0.2", "cutmix=1", "mixup=0.2,cutmix=1"):
-        yield f"ResNet-20 from random weights, {mix or 'none'}", pictures(mix)
+        name = mix or "none"
+        yield f"clothes, {name}", pictures(clothes, 6, published, lr=5e-3, backbone_lr=0.3, mix=mix)
+        yield f"CIFAR-10, random weights, {name}", pictures(small, 10, None, lr=5e-3, backbone_lr=1.0, mix=mix)
 
-    def questions(mix: str | None) -> Callable[[int], dict[str, Any]]:
+    def questions(mix: str | None) -> Measured:
         training = Training(strategy="head", head="mlp", epochs=30, mix=mix, device="cpu")
         read = ReadOptions(limit=300)
         return lambda seed: run(minilm(), shared / "data" / "trec", replace(training, seed=seed), read)
@@ -106,7 +112,7 @@ def weighted(shared: Path) -> Iterator[Line]:
         rows = np.sort(np.concatenate([np.flatnonzero(train.targets != train.targets[bees[0]]), few]))
         return replace(photos, splits={**photos.splits, "train": train.select(rows)})
 
-    def insects(strategy: str, **options: Any) -> Callable[[int], dict[str, Any]]:
+    def insects(strategy: str, **options: Any) -> Measured:
         training = Training(strategy=strategy, device="cpu", augment="none", epochs=20, **options)
         backbone = f"torchvision/squeezenet1_1@{weights}"
         return lambda seed: run(zoo.load(backbone), skewed(seed), replace(training, seed=seed))
@@ -116,7 +122,7 @@ def weighted(shared: Path) -> Iterator[Line]:
             if strategy == "head" or name != "focal":
                 yield f"ants and a tenth of the bees, {strategy}, {name}", insects(strategy, **options)
 
-    def emotions(strategy: str, **options: Any) -> Callable[[int], dict[str, Any]]:
+    def emotions(strategy: str, **options: Any) -> Measured:
         training = Training(strategy=strategy, device="cpu", epochs=5, **options)
         read = ReadOptions(limit=8000)
         return lambda seed: run(minilm(), shared / "data" / "goemotions", replace(training, seed=seed), read)

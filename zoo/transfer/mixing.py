@@ -145,7 +145,7 @@ def mixers(text: str, task: Task, seed: int, model: Model, inputs: Inputs, *, gr
 
     mix, said = mix_of(text), f"--mix {text}"
     if task.kind in MANY_ANSWERS:
-        what = {"segmentation": "pixel", "tokens": "word", "detection": "object"}[task.kind]
+        what = {"segmentation": "pixel", "tokens": "word", "detection": "object", "pairs": "other row"}[task.kind]
         raise UsageError(
             f"{said} mixes rows with one answer each, and this task has one for every {what}",
             help="leave it out; --augment changes images and their answers together",

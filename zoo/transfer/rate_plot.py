@@ -12,6 +12,8 @@ from zoo.errors import UsageError
 if TYPE_CHECKING:
     from zoo.transfer.rates import RateSweep
 
+LONGEST = 40
+"""Characters of a name that has a place in the title."""
 FORMATS = ("png", "svg", "pdf")
 
 
@@ -54,10 +56,8 @@ def draw(sweep: RateSweep, path: Path) -> Path:
     axes.set_ylim(min(low, min(sweep.losses)) - room / 3, high + 3 * room)  # what explodes leaves the picture
     axes.set_xlabel("learning rate of the head, rising from step to step")
     axes.set_ylabel("training loss")
-    axes.set_title(
-        f"{sweep.backbone} on {sweep.data}\n{sweep.strategy}, {sweep.optimizer}, {sweep.batch_size} rows a step",
-        fontsize=10,
-    )
+    title = f"{_short(sweep.backbone)} on {_short(sweep.data)}"
+    axes.set_title(f"{title}\n{sweep.strategy}, {sweep.optimizer}, {sweep.batch_size} rows a step", fontsize=10)
     axes.legend(loc="best", fontsize=9)
     axes.grid(alpha=0.3, which="major")
     try:
@@ -65,3 +65,8 @@ def draw(sweep: RateSweep, path: Path) -> Path:
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}", help="name another file") from error
     return path
+
+
+def _short(name: str) -> str:
+    """The end of a name, for paths are long."""
+    return name if len(name) <= LONGEST else f"…{name[1 - LONGEST :]}"

@@ -36,7 +36,7 @@ def class_weights(text: str, task: Task, targets: Any) -> Weights:
         UsageError: a task without classes, or weights that cannot be meant.
         UnknownNameError: no such class.
     """
-    if task.kind in ("regression", "detection"):
+    if task.kind not in ("binary", "multiclass", "multilabel", "segmentation", "tokens"):
         raise UsageError(
             f"--class-weights are for classes of rows, pixels or words, and this is {task.kind}",
             help="leave them out",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -19,6 +20,7 @@ from zoo.transfer.model import changeable, copied, put_back
 from zoo.transfer.options import Training
 from zoo.transfer.rates import RateSweep, has_diverged, rate_at
 from zoo.transfer.strategies import Phase
+from zoo.verbs.auto import choose
 from zoo.verbs.config import RunConfig
 from zoo.verbs.fitting import Fitting
 from zoo.verbs.opening import open_job
@@ -101,7 +103,8 @@ def of_config(
         raise UsageError(f"rates from {low:g} to {high:g} are no range", help="give --low below --high, both above 0")
     if steps < 20:
         raise UsageError(f"--steps {steps} are too few to see where a curve falls", help="give 50 or more")
-    session = Session(open_job(config, backbone, data, watch))
+    opened, _ = choose(open_job(config, backbone, data, watch), time.monotonic())
+    session = Session(opened)
     if not session.gradient_phases:
         raise UsageError(
             f"--strategy {session.training.strategy} solves the head and has no rate",
