@@ -95,6 +95,8 @@ def zoo_strategies() -> Iterable[StrategySpec]:
         StrategySpec("dann", at_unlabelled + "Dann", "train everything against a classifier of unlabelled rows"),
         StrategySpec("coral-probe", at_unlabelled + "CoralProbe", "solve a head on features moved to unlabelled rows"),
         StrategySpec("surgical", "zoo.transfer.surgical:Surgical", "solve a head, train it with the stage that asks"),
+        StrategySpec("flyp", "zoo.transfer.texts:Flyp", "train both towers on rows and prompts of their classes"),
+        StrategySpec("clip-lora", "zoo.transfer.texts:ClipLora", "low-rank adapters on the attention of both towers"),
         StrategySpec("lora", at + "Lora", "freeze the backbone, train low-rank adapters and the head"),
         StrategySpec("dora", at + "Dora", "lora, with the length of weights trained apart"),
         StrategySpec("l2-sp", anchored + "L2SP", "lp-ft with a pull back to the first weights"),

@@ -30,18 +30,19 @@ class TextHead(Head):
         self.log_scale = nn.Parameter(torch.tensor(math.log(START_SCALE)))
 
     def forward(self, features: Features) -> Tensor:
-        return self.compared(self.dropout(features.pooled), self.classes, self.log_scale)
-
-    def compared(self, pooled: Tensor, classes: Tensor, log_scale: Tensor) -> Tensor:
-        """(B, outputs) logits of (B, E) embeddings with those of the (K, E) classes."""
-        logits = log_scale.exp() * F.normalize(pooled, dim=1) @ F.normalize(classes, dim=1).T
-        return logits if self.outputs > 1 else logits[:, 1:] - logits[:, :1]
+        return compared(self.dropout(features.pooled), self.classes, self.log_scale, self.outputs)
 
     @torch.no_grad()
     def begin(self, classes: Tensor, log_scale: float) -> None:
         """Take these (K, E) embeddings as classes, and this logarithm of the scale."""
         self.classes.copy_(classes)
         self.log_scale.fill_(log_scale)
+
+
+def compared(pooled: Tensor, classes: Tensor, log_scale: Tensor, outputs: int) -> Tensor:
+    """(B, outputs) logits of (B, E) embeddings with those of (K, E) classes; one of two classes has the difference."""
+    logits = log_scale.exp() * F.normalize(pooled, dim=1) @ F.normalize(classes, dim=1).T
+    return logits if outputs > 1 else logits[:, 1:] - logits[:, :1]
 
 
 def text(dim: int, token_dim: int, outputs: int, dropout: float) -> Head:

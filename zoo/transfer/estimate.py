@@ -43,10 +43,10 @@ def estimate(
     stages = model.backbone.stages()
     rows = [StageRow(stage.name, stage.branch) for stage in stages]
     trained_stages = {name for phase in phases for name in phase.trained(rows)}
-    head = sum(p.numel() for p in model.head.parameters())
+    head = sum(p.numel() for p in model.head.parameters() if p.requires_grad)
     inserted = sum(p.numel() for p in model.adapters)
     trained = head + inserted + sum(p.numel() for s in stages if s.name in trained_stages for p in s.parameters())
-    params = backbone + head
+    params = backbone + sum(p.numel() for p in model.head.parameters())
     total, kept = _activations(model, one, {id(m) for s in stages if s.name in trained_stages for m in s.modules})
     activations = batch_size * (total if inserted else kept if trained_stages else total // 8)
     # float32: four bytes a weight; a trained one also has a gradient and two moments.

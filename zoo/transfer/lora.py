@@ -15,6 +15,8 @@ from zoo.models.backbone import Backbone, Inputs
 
 SCALE = 2.0
 """alpha / rank."""
+_ATTENTION = frozenset("qkv qkv_proj q_proj k_proj v_proj query key value q k v in_proj c_attn".split())
+"""What makers of transformers call the layers that make queries, keys and values."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,9 @@ class Adapters:
             _take_out(parent, name, layer, merge=True)
 
 
-def insert(backbone: Backbone, inputs: Inputs, *, rank: int, lengths: bool = False) -> Adapters:
+def insert(
+    backbone: Backbone, inputs: Inputs, *, rank: int, lengths: bool = False, layers: Sequence[str] | None = None
+) -> Adapters:
     """Put low-rank adapters on every layer that takes them and passes them a gradient.
 
     Linear layers and attention, all of them (Dettmers et al. 2023, https://arxiv.org/abs/2305.14314); convolutions
@@ -44,6 +48,7 @@ def insert(backbone: Backbone, inputs: Inputs, *, rank: int, lengths: bool = Fal
         backbone: changed in place; its own parameters stay as they are.
         inputs: a batch of one row, to see where gradients arrive.
         rank: of the update of each layer.
+        layers: names of those that get one; None: as many as can.
         lengths: train the length of each output's weights apart (DoRA), save in torch's attention, where peft has none.
 
     Raises:
@@ -52,7 +57,7 @@ def insert(backbone: Backbone, inputs: Inputs, *, rank: int, lengths: bool = Fal
     Reference: Hu et al. 2021, "LoRA", https://arxiv.org/abs/2106.09685
     """
     failure: Exception | None = None
-    for targets in _choices(backbone):
+    for targets in _choices(backbone) if layers is None else (_Targets(list(layers), []),):
         try:
             _inject(backbone, targets, rank, lengths)
             _remove_dead(backbone, inputs)
@@ -69,6 +74,22 @@ def insert(backbone: Backbone, inputs: Inputs, *, rank: int, lengths: bool = Fal
         f"{backbone.name or type(backbone).__name__} has no layer that LoRA can adapt",
         help="use --strategy full or partial",
     ) from failure
+
+
+def attention_layers(backbone: nn.Module) -> list[str]:
+    """The layers that make queries, keys and values: linear ones by name, and torch's own attention whole.
+
+    Raises:
+        UsageError: there is no attention.
+    """
+    found = [name for name in _linear(backbone) if name.rpartition(".")[2] in _ATTENTION]
+    found += [name for name, module in backbone.named_modules() if isinstance(module, nn.MultiheadAttention)]
+    if not found:
+        raise UsageError(
+            f"{getattr(backbone, 'name', '') or type(backbone).__name__} has no attention to adapt",
+            help="use --strategy lora, flyp or full",
+        )
+    return found
 
 
 @dataclass(frozen=True)

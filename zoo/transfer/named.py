@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
-from zoo.errors import PluginError
+from zoo.errors import PluginError, UsageError
 from zoo.models.dual import DualEncoder
 from zoo.models.heads import Head
 from zoo.models.text_heads import TextHead
 from zoo.transfer.options import Training
+from zoo.transfer.strategies import strategy_named
+from zoo.transfer.texts import PROMPT, Reading
 from zoo.transfer.zeroshot import ClassTexts
 
 
@@ -39,3 +41,24 @@ def names_classes(training: Training) -> bool:
 
     spec = default_catalog().heads.get(str(training.head))
     return spec is not None and spec.names
+
+
+def with_text_head(training: Training) -> Training:
+    """The training with the one head that a strategy has which reads class names, and one template.
+
+    Raises:
+        UsageError: another head was given.
+    """
+    from zoo.catalog.discovery import default_catalog
+
+    if training.strategy not in default_catalog().strategies:
+        return training
+    if not isinstance(strategy_named(training.strategy, options=training.strategy_options), Reading):
+        return training
+    if training.head not in (None, "text"):
+        raise UsageError(
+            f"--strategy {training.strategy} trains the tower that reads class names, and --head {training.head} has "
+            "no use for it",
+            help="leave --head out",
+        )
+    return replace(training, head="text", templates=training.templates or (PROMPT,))

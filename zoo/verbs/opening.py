@@ -19,7 +19,7 @@ from zoo.models.backbone import Backbone
 from zoo.models.fusion import Fused, Paired, fuse
 from zoo.models.load import build, check_rows, check_serves, serving
 from zoo.transfer.devices import choose_device
-from zoo.transfer.named import Named
+from zoo.transfer.named import Named, with_text_head
 from zoo.transfer.options import Subject, Training, resolve
 from zoo.transfer.precision import check_installed
 from zoo.transfer.tasks import loss_for
@@ -71,6 +71,7 @@ def open_job(config: RunConfig, backbone: Backbone | None, data: Dataset | None,
             raise UsageError("a backbone and data are needed", help="zoo finetune starter/glyph-cnn sklearn:digits")
         selections = default_catalog().select(config.backbone, weights=config.weights, offline=config.offline)
         notes += [note for selection in selections for note in selection.notes]
+    config = replace(config, train=with_text_head(config.train))
     space = open_space_of(config, backbone)
     check_pairs(config, data, selections, backbone)
     if data is None:

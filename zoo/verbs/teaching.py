@@ -349,7 +349,7 @@ def check_task(task: Task) -> None:
         UsageError: it is one.
     """
     if task.kind in MANY_ANSWERS:
-        what = {"segmentation": "pixel", "tokens": "word", "detection": "object"}[task.kind]
+        what = {"segmentation": "pixel", "tokens": "word", "detection": "object", "pairs": "other row"}[task.kind]
         raise UsageError(
             f"distillation takes one answer a row, and this task has one for every {what}",
             help="train on the labels alone with `zoo finetune`",
