@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from zoo.data.types import ReadOptions
 from zoo.errors import UnknownNameError, UsageError, close_matches
+from zoo.transfer.budget import AUTO
 from zoo.transfer.options import Training
 from zoo.transfer.teaching import DistillOptions
 
@@ -55,6 +56,11 @@ class RunConfig:
     def __post_init__(self) -> None:
         if self.baseline not in BASELINES:
             raise UnknownNameError("baseline", self.baseline, BASELINES, help=f"use {', '.join(BASELINES)}")
+        if self.distill is not None and (self.train.budget is not None or self.train.strategy == AUTO):
+            raise UsageError(
+                "auto and --budget choose among strategies without a teacher",
+                help="choose the --strategy of the student",
+            )
 
 
 _SEE = "`zoo finetune BACKBONE DATA --dry-run` prints a whole one"
