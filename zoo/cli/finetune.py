@@ -85,6 +85,7 @@ def finetune(
     max_seconds: Annotated[float | None, _data("Of a recording; longer ones are refused.")] = None,
     drop_empty: Annotated[bool, _data("Drop empty rows.", "--drop-empty")] = False,
     allow_leak: Annotated[bool, _data("Keep rows that are in two splits.", "--allow-leak")] = False,
+    against: Annotated[str | None, _fine("Set it beside source,probe,scratch on the same rows.")] = None,
     baseline: Annotated[str | None, _fine("Probe random weights beside it: auto, random or none.")] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file; options given here win over it.")] = None,
     dry_run: Annotated[
@@ -119,8 +120,9 @@ def finetune(
         seed=seed,
     )  # fmt: skip
     top = given(
-        backbone=backbone, data=data, unlabelled=unlabelled, weights=weights, offline=offline or None, baseline=baseline
-    )
+        backbone=backbone, data=data, unlabelled=unlabelled, weights=weights, offline=offline or None,
+        baseline=baseline, against=names(against),
+    )  # fmt: skip
     output = given(dir=out, name=name, overwrite=overwrite or None, tensorboard=tensorboard or None)
     if resume is not None:
         return _resume(resume, out, [*train, *read, *top], json)
@@ -157,6 +159,7 @@ def _start(path: Path | None, given: dict[str, Any], *, find: bool, dry_run: boo
                 weights=config.weights,
                 offline=config.offline,
                 baseline=config.baseline,
+                against=config.against,
                 distill=config.distill,
                 watch=view,
                 stop=stop,

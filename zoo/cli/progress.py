@@ -137,8 +137,24 @@ def result_lines(run: Run) -> list[str]:
         lines.append(f"result    {run.split} {metric} {found}{beside}")
     if run.baseline is not None:
         lines += _baseline_lines(run.baseline)
+    if run.against is not None:
+        lines += against_lines(run.against)
     use = f"zoo predict {run.path} INPUT" if run.task.kind != "pairs" else f"zoo zero-shot {run.path} DATA"
     return [*lines, f"next      zoo evaluate {run.path}", f"          {use}"]
+
+
+def against_lines(against: Any) -> list[str]:
+    """The table of a run beside others, and what it says."""
+    apart = {each["from"]: each for each in against["differences"]}
+    lines = []
+    for side in against["sides"]:
+        value = side["metrics"][against["metric"]]
+        found = "n/a" if value is None else f"{value:.3f}{console.between(side['intervals'].get(against['metric']))}"
+        gain = apart.get(side["title"])
+        beside = f"   fine-tuned {gain['value']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}]" if gain else ""
+        lines.append(f"against   {side['title']:<12} {against['metric']} {found}{beside}")
+    lines += [f"against   {name:<12} none: {why}" for name, why in against["absent"].items()]
+    return [*lines, *(f"against   {note}" for note in against["notes"])]
 
 
 def _baseline_lines(baseline: Any) -> list[str]:

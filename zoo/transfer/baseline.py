@@ -48,7 +48,7 @@ def probe_random(backbone: Backbone, data: Dataset, *, seed: int, metric: str, f
         metric: which one to report.
         features: (N, D) pooled features of rows.
     """
-    pretrained, random = _reloaded(backbone), _random_twin(backbone, seed)
+    pretrained, random = reloaded(backbone), random_twin(backbone, seed)
     if pretrained is None or random is None:
         return None
     found = {}
@@ -94,11 +94,12 @@ def _mean(values: list[float | None]) -> float | None:
     return float(np.mean(known)) if known else None
 
 
-def _random_twin(backbone: Backbone, seed: int) -> Backbone | None:
+def random_twin(backbone: Backbone, seed: int) -> Backbone | None:
+    """The same architecture with random weights; None where it cannot be made anew."""
     return _built(backbone, seed, random=True)
 
 
-def _reloaded(backbone: Backbone) -> Backbone | None:
+def reloaded(backbone: Backbone) -> Backbone | None:
     """The backbone with its original weights: training may have moved the one at hand."""
     if not any(p.requires_grad for p in backbone.parameters()):
         return backbone

@@ -128,7 +128,21 @@ def _results(run: Run) -> list[str]:
             f"A linear probe on the same rows has {run.baseline['metric']} {pair['pretrained']:.4f} with these weights "
             f"and {pair['random']:.4f} with random ones."
         )
-    return found
+    return [*found, *_against(run.against)]
+
+
+def _against(against: Mapping[str, Any] | None) -> list[str]:
+    """The run beside its source, a frozen probe and training from scratch."""
+    if against is None:
+        return []
+    metric, rows = against["metric"], []
+    apart = {each["from"]: each for each in against["differences"]}
+    for side in against["sides"]:
+        value, gain = side["metrics"][metric], apart.get(side["title"])
+        shown_gain = f"{gain['value']:+.4f} ({gain['low']:+.4f} to {gain['high']:+.4f})" if gain else ""
+        rows.append((side["title"], "does not exist" if value is None else f"{value:.4f}", shown_gain))
+    found = [_table(("", metric, "fine-tuned less this, 95 % interval"), rows)]
+    return [*found, *(f"{_text(note[:1].upper() + note[1:])}." for note in against["notes"])]
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

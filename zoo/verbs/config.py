@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from zoo.data.types import ReadOptions
 from zoo.errors import UnknownNameError, UsageError, close_matches
+from zoo.transfer.against import check_names
 from zoo.transfer.budget import AUTO
 from zoo.transfer.options import Training
 from zoo.transfer.teaching import DistillOptions
@@ -47,6 +48,8 @@ class RunConfig:
     offline: bool = False
     baseline: str = "auto"
     """auto, random or none: whether random weights of the same architecture are probed beside it."""
+    against: tuple[str, ...] = ()
+    """source, probe, scratch: what the run is set beside, on the same held-out rows."""
     read: ReadOptions = field(default_factory=ReadOptions)
     train: Training = field(default_factory=Training)
     out: Output = field(default_factory=Output)
@@ -61,6 +64,7 @@ class RunConfig:
                 "auto and --budget choose among strategies without a teacher",
                 help="choose the --strategy of the student",
             )
+        check_names(self.against)
 
 
 _SEE = "`zoo finetune BACKBONE DATA --dry-run` prints a whole one"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -15,6 +15,7 @@ from zoo.models.backbone import Backbone
 from zoo.records.runs import RunFolder
 from zoo.transfer.budget import AUTO
 from zoo.transfer.options import Training
+from zoo.transfer.teaching import DistillOptions
 from zoo.verbs.auto import FILE as CHOICE
 from zoo.verbs.auto import choose
 from zoo.verbs.board import event_files
@@ -45,7 +46,9 @@ def finetune(
     out: Output | None = None,
     offline: bool = False,
     baseline: str = "auto",
+    against: Sequence[str] = (),
     unlabelled: str | Path | None = None,
+    distill: DistillOptions | None = None,
     watch: Watch | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Run:
@@ -70,8 +73,10 @@ def finetune(
         out: where to write.
         offline: never touch the network.
         baseline: "random" probes the same architecture with random weights, "auto" does so when it is cheap.
+        against: "source", "probe", "scratch": what the run is set beside on the same held-out rows.
         unlabelled: rows of the target without labels, for the strategies that learn from them: a folder, a table, a
             text file with a text a line, the name of a data set, or any of these with ":split" behind it.
+        distill: a teacher to learn from beside the labels; see `zoo.distill`.
         watch: called with the plan, each training record and each note.
         stop: asked after every step; True saves a checkpoint and raises `Interrupted`.
 
@@ -96,9 +101,11 @@ def finetune(
         backbone=backbone if isinstance(backbone, str) else backbone.name,
         data=str(data) if isinstance(data, str | Path) else data.name,
         unlabelled=None if unlabelled is None else str(unlabelled),
+        distill=distill,
         weights=weights,
         offline=offline,
         baseline=baseline,
+        against=(against,) if isinstance(against, str) else tuple(against),
         read=replace(read or ReadOptions(), seed=train.seed),
         train=train,
         out=out or Output(),
@@ -186,11 +193,14 @@ def _created(opened: Opened, strategy: str) -> RunFolder:
 
 
 def _carry_out(session: Session, folder: RunFolder, stop: Callable[[], bool], *, resume: bool) -> Run:
+    from zoo.verbs.against import set_against
+
     started = time.monotonic()
     session.watch(Event(plan=session.plan))
     with _recorded(folder), event_files(session, folder, resume=resume) as board:
         trained = session.train(folder, stop, resume=resume)
         result = session.measure(trained, folder)
+        others = set_against(session, trained, folder, stop)
         run = Run(
             path=folder.path,
             backbone=session.backbone.name,
@@ -203,6 +213,7 @@ def _carry_out(session: Session, folder: RunFolder, stop: Callable[[], bool], *,
             plan=session.plan,
             seconds=time.monotonic() - started,
             choice=folder.read_json(CHOICE) or None,
+            against=None if others is None else others.to_json(),
         )
         card = model_card(run, folder.read_json("model/config.json"), asdict(session.training))
         folder.write_text("model/README.md", card)

@@ -17,7 +17,8 @@ from zoo.data.types import Dataset, Examples
 from zoo.errors import UsageError
 from zoo.models.backbone import Backbone
 from zoo.models.fusion import Fused, Paired, fuse
-from zoo.models.load import build, check_rows, check_serves, serving
+from zoo.models.load import build, check_rows, check_serves, check_shaped, serving, shaped
+from zoo.transfer.against import check_against
 from zoo.transfer.devices import choose_device
 from zoo.transfer.named import Named, with_text_head
 from zoo.transfer.options import Subject, Training, resolve
@@ -31,6 +32,7 @@ from zoo.verbs.check import without_bad_files
 from zoo.verbs.config import RunConfig
 from zoo.verbs.run import Event, Watch
 from zoo.verbs.spaces import check_pairs, of_pairs, open_named, open_space_of
+from zoo.verbs.teaching import open_teacher, read_for_both, student_training
 from zoo.verbs.unlabelled import open_unlabelled
 
 
@@ -50,10 +52,10 @@ class Opened:
     """What adds to the loss besides the strategy."""
     unlabelled: Examples | None = None
     """Rows of the target without labels."""
-    named: Named | None = None
-    """The classes as texts, where the head begins with them."""
     class_weights: Weights | None = None
     """(K,) how much the rows of each class count; None: all alike."""
+    named: Named | None = None
+    """The classes as texts, where the head begins with them."""
 
 
 def open_job(config: RunConfig, backbone: Backbone | None, data: Dataset | None, watch: Watch) -> Opened:
@@ -65,6 +67,7 @@ def open_job(config: RunConfig, backbone: Backbone | None, data: Dataset | None,
     if config.out.tensorboard:
         check_tensorboard()
     notes: list[str] = []
+    config = read_for_both(config, backbone)
     selections: tuple[Selection, ...] = ()
     if backbone is None:
         if config.backbone is None or config.data is None:
@@ -84,35 +87,56 @@ def open_job(config: RunConfig, backbone: Backbone | None, data: Dataset | None,
             data = read_dataset(str(config.data), replace(options, modalities=(space.modality(data),)))
     if space is not None:
         backbone = space.both.tower(space.modality(data))
+    # In detection the size is that of the canvas, and the backbone stays as it is.
+    size = config.train.image_size if data.task.kind != "detection" else None
     if backbone is None:
+        served = [serving(each, data.modalities) for each in selections]
         parts = [
-            build(serving(each, data.modalities), offline=config.offline, seed=config.train.seed) for each in selections
+            build(each, offline=config.offline, seed=config.train.seed)
+            for each in shaped(served, channels=config.train.channels, image_size=size)
         ]
         backbone = parts[0] if len(parts) == 1 else fuse(*parts)
+    else:
+        check_shaped(backbone, channels=config.train.channels, image_size=size)
     check_serves(backbone, data.modalities)
     images = sum(len(examples) for examples in data.splits.values())
     data = without_bad_files(
         data, config.read, progress=lambda done: watch(Event(doing="checking", done=done, total=images))
     )
+    of_both = data
     data = _only(data, backbone)
     texts = data.splits["train"].inputs.get("text")
     if texts and isinstance(texts[0], tuple) and not isinstance(backbone, Paired):
         backbone = Paired(backbone)
     check_rows(backbone, data.splits.values())
+    check_against(config.against, data.task, backbone)
     if data.task.kind == "pairs":
         config = of_pairs(config, backbone)
-    training, reasons = settled(config.train, data, backbone)
+    training, reasons = settled(student_training(config, is_pretrained(backbone)), data, backbone)
     if training.pooling is not None:
         set_pooling(backbone, training.pooling)
     named = open_named(space, data.task, training, watch)
     unlabelled = open_unlabelled(config.unlabelled, data, backbone, config.read, watch)
     notes += [*data.notes, *_cut(data, backbone), *reasons, *(unlabelled.notes if unlabelled else ())]
     rows = unlabelled.examples if unlabelled else None
+    guides, config, said = open_teacher(config, of_both, backbone, training, watch)
+    notes += said
     weights = None
     if training.class_weights is not None:
         weights = class_weights(training.class_weights, data.task, data.splits["train"].targets)
         notes.append(described(weights, data.task.classes))
-    return Opened(config, data, backbone, training, tuple(notes), watch, unlabelled=rows, named=named, class_weights=weights)
+    return Opened(
+        config,
+        data,
+        backbone,
+        training,
+        tuple(notes),
+        watch,
+        guides,
+        unlabelled=rows,
+        class_weights=weights,
+        named=named,
+    )
 
 
 def settled(given: Training, data: Dataset, backbone: Backbone) -> tuple[Training, tuple[str, ...]]:
@@ -126,6 +150,10 @@ def settled(given: Training, data: Dataset, backbone: Backbone) -> tuple[Trainin
     training, reasons = resolve(given, data, subject, gpu=choose_device(given.device).type == "cuda")
     # Named wrongly, these would be noticed after minutes, or never by a strategy that has no use for them.
     loss_for(data.task, training.loss, training.label_smoothing)
+    unused = {"--loss": given.loss, "--label-smoothing": given.label_smoothing}
+    if training.strategy == "linear-probe" and any(unused.values()):
+        named = " and ".join(option for option, value in unused.items() if value)
+        reasons = (*reasons, f"{named}: without effect, for a head that is solved has no steps")
     augment = recipe(training.augment or "none")
     if data.task.kind == "detection":
         check_installed()

@@ -73,6 +73,8 @@ class Run:
     status: str = "done"
     choice: Mapping[str, Any] | None = None
     """What `auto` saw, considered, tried and chose; None: the strategy was given."""
+    against: Mapping[str, Any] | None = None
+    """The source, a frozen probe and training from scratch on the same rows; None: not asked for."""
 
     @property
     def leaked(self) -> bool:
@@ -105,6 +107,7 @@ class Run:
             "leak": self.leaked,
             "intervals": {name: list(pair) for name, pair in self.intervals.items()},
             "baseline": self.baseline,
+            "against": self.against,
             "auto": self.choice,
             "params": self.plan.estimate.params,
             "trained_params": self.plan.estimate.trained,
