@@ -149,14 +149,19 @@ def possible_shots(wanted: Sequence[Shots], targets: Array, task: Task) -> tuple
     return (*found, ALL) if len(found) < len(set(wanted)) else tuple(found)
 
 
-def check_metric(metric: str, held: Rows, task: Task) -> None:
+def check_metric(metric: str, targets: Array, task: Task) -> None:
     """Refuse a metric that the task does not have.
+
+    Args:
+        metric: its name.
+        targets: of the rows to measure on.
+        task: what is predicted.
 
     Raises:
         UnknownNameError: with those that it has.
     """
     outputs = 2 if task.kind == "binary" else task.num_outputs
-    known = measure(task, np.full((len(held), outputs), 1 / outputs, dtype=np.float32), held.targets)
+    known = measure(task, np.full((len(targets), outputs), 1 / outputs, dtype=np.float32), targets)
     if metric not in known:
         raise UnknownNameError("metric", metric, known, help=f"metrics of {task.kind}: {', '.join(known)}")
 
@@ -192,7 +197,7 @@ def sweep(
         raise UsageError("a sweep needs a head and a seed", help="for example heads linear and knn, and 5 seeds")
     check_solvable(heads, task.kind)
     metric = metric or primary(task)
-    check_metric(metric, held, task)
+    check_metric(metric, held.targets, task)
     started = time.perf_counter()
     points = []
     for head in dict.fromkeys(heads):

@@ -16,7 +16,7 @@ from zoo.errors import UsageError
 from zoo.models.backbone import Backbone
 from zoo.transfer.options import Training
 from zoo.transfer.solvers import check_solvable, solvable
-from zoo.transfer.sweep import ALL, Rows, Shots, Sweep, drawn, possible_shots, solves, sweep, usual_shots
+from zoo.transfer.sweep import ALL, Rows, Shots, Sweep, check_metric, drawn, possible_shots, solves, sweep, usual_shots
 from zoo.verbs.config import RunConfig
 from zoo.verbs.extract import extract
 from zoo.verbs.opening import Opened, open_job
@@ -145,8 +145,11 @@ def probe(
         )
     chosen = tuple(heads) if heads is not None else solvable(task.kind)
     check_solvable(chosen, task.kind)
-    train = opened.data.splits["train"]
+    train, held = opened.data.splits["train"], opened.data.splits[opened.data.held_out]
     assert train.targets is not None
+    assert held.targets is not None
+    if metric is not None:  # before minutes are spent on features
+        check_metric(metric, held.targets, task)
     possible = possible_shots(shots if shots is not None else usual_shots(task), train.targets, task)
     numbers = tuple(range(seed, seed + seeds))
     return _measured(opened, device, possible, numbers, chosen, metric)
