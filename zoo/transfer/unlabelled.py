@@ -195,13 +195,13 @@ def check_unlabelled(strategy: Strategy | Any, unlabelled: Examples | None, task
     if not isinstance(strategy, Transductive):
         if unlabelled is not None:
             raise UsageError(
-                f"--strategy {strategy.name} has no use for --unlabelled",
+                f"strategy {strategy.name} has no use for --unlabelled",
                 help="use --strategy self-training, coral, dann or coral-probe, or leave --unlabelled out",
             )
         return
     if unlabelled is None:
         raise UsageError(
-            f"--strategy {strategy.name} learns from rows without labels, and none are given",
+            f"strategy {strategy.name} learns from rows without labels, and none are given",
             help="add --unlabelled DATA: a folder, a table, a text file, or DATA:test for the rows of a split",
         )
     if task not in strategy.unlabelled_tasks:
