@@ -13,6 +13,7 @@ from torch.optim import lr_scheduler as theirs
 
 import zoo
 from zoo.models.heads import LinearHead
+from zoo.transfer.layered import LayerDecay
 from zoo.transfer.optim import Scheduler, make_optimizer, set_rates
 from zoo.transfer.options import Training
 from zoo.transfer.strategies import Full, HeadOnly, Partial, StageRow
@@ -195,6 +196,19 @@ def test_a_schedule_keeps_the_ratio_between_head_and_backbone(backbone: zoo.Back
         assert rates == pytest.approx({"stem": 0.02 * factor, "body": 0.02 * factor, "top": 0.02 * factor,
                                        "head": 0.1 * factor})  # fmt: skip
         assert shown == pytest.approx(0.1 * factor)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "step", "multistep", "cosine", "linear"])
+def test_every_schedule_keeps_the_stages_apart(schedule: str, backbone: zoo.Backbone) -> None:
+    optimizer = optimizer_for(backbone, LayerDecay(decay=0.5), schedule=schedule, warmup=0.1)
+    own = {group["name"]: group["base_lr"] for group in optimizer.param_groups if "no-decay" not in group["name"]}
+    assert len(set(own.values())) == len(own) == 4
+    factors = ours(schedule=schedule, warmup=0.1)
+    for factor in factors:
+        set_rates(optimizer, factor)
+        rates = {group["name"]: group["lr"] for group in optimizer.param_groups if group["name"] in own}
+        assert rates == pytest.approx({name: rate * factor for name, rate in own.items()})
+    assert len(set(factors)) > 1 or schedule == "constant"
 
 
 @pytest.mark.parametrize(
