@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from zoo.catalog.spec import HeadSpec
     from zoo.models.heads import Head
+    from zoo.transfer.zeroshot import ClassTexts
 
 Array = NDArray[Any]
 
@@ -60,6 +62,11 @@ def solvable(task: str | None = None) -> tuple[str, ...]:
     return tuple(name for name, spec in heads if spec.solver and (task is None or task in spec.tasks))
 
 
+def by_features(task: str) -> tuple[str, ...]:
+    """Names of the heads that can be solved for this kind of task from nothing but features and targets."""
+    return tuple(name for name in solvable(task) if not _spec(name).names)
+
+
 def only_solved(head: str) -> bool:
     """Whether this head can be solved and nothing else: no step could train it."""
     from zoo.catalog.discovery import default_catalog
@@ -96,6 +103,7 @@ def solve_head(
     *,
     seed: int = 0,
     class_weights: Array | None = None,
+    texts: ClassTexts | None = None,
 ) -> Solution:
     """Solve the head of this name.
 
@@ -106,10 +114,11 @@ def solve_head(
         task: what is predicted.
         seed: of folds and samples.
         class_weights: (K,) how much the rows of each class count.
+        texts: the classes by their names, for heads that begin with them.
 
     Raises:
         DataError: features that are not finite.
-        UsageError: a head that cannot be solved.
+        UsageError: a head that cannot be solved, or not without the names of the classes.
     """
     from zoo.catalog.factories import import_factory
 
@@ -119,6 +128,13 @@ def solve_head(
         raise DataError(f"{len(rows)} rows have features that are not finite, the first is row {rows[0]}")
     started = time.perf_counter()
     solver: Solver = import_factory(str(_spec(head).solver), f"solver of head {head}")
+    if _spec(head).names:
+        if texts is None:
+            raise UsageError(
+                f"the head {head} begins with the names of the classes, which are not at hand here",
+                help=f"use  zoo finetune BACKBONE DATA --head {head} --strategy linear-probe",
+            )
+        solver = functools.partial(solver, texts=texts)
     found = solver(features, targets, task, seed=seed, class_weights=class_weights)
     return Solution(found.state, found.chosen, found.said, time.perf_counter() - started)
 

@@ -15,7 +15,7 @@ from zoo.data.types import MANY_ANSWERS, Dataset, Examples, ReadOptions, Task
 from zoo.errors import UsageError
 from zoo.models.backbone import Backbone
 from zoo.transfer.options import Training
-from zoo.transfer.solvers import check_solvable, solvable
+from zoo.transfer.solvers import by_features, check_solvable
 from zoo.transfer.sweep import ALL, Rows, Shots, Sweep, check_metric, drawn, possible_shots, solves, sweep, usual_shots
 from zoo.verbs.config import RunConfig
 from zoo.verbs.extract import extract
@@ -143,8 +143,14 @@ def probe(
         raise UsageError(
             f"zoo probe solves one answer a row, and this is a task of {task.kind}", help="use `zoo finetune`"
         )
-    chosen = tuple(heads) if heads is not None else solvable(task.kind)
+    usual = by_features(task.kind)
+    chosen = tuple(heads) if heads is not None else usual
     check_solvable(chosen, task.kind)
+    if named := [head for head in chosen if head not in usual]:
+        raise UsageError(
+            f"the head {named[0]} begins with the names of the classes, and zoo probe has features alone",
+            help=f"use {' or '.join(usual)}, or `zoo finetune --strategy linear-probe --head {named[0]}`",
+        )
     train, held = opened.data.splits["train"], opened.data.splits[opened.data.held_out]
     assert train.targets is not None
     assert held.targets is not None
