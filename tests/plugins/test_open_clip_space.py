@@ -15,6 +15,7 @@ from tiny_open_clip import write_folder
 import zoo
 from zoo.cli.main import make_app
 from zoo.models.dual import dual_encoder
+from zoo.models.tip_adapter import TipAdapterHead
 from zoo.verbs.spaces import Naming, name_classes
 
 COLOURS = {"dark_red": (150, 20, 20), "blue": (30, 30, 210), "pale-green": (160, 230, 160)}
@@ -159,3 +160,19 @@ def test_what_cannot_begin_with_names_says_why(clip: tuple[str, Any], photos: Pa
 def finetune(name: str, data: Path, tmp_path: Path, **options: Any) -> zoo.Run:
     out = zoo.Output(dir=str(tmp_path / "runs"), name="run")
     return zoo.finetune(name, data, head="text", device="cpu", baseline="none", out=out, **options)
+
+
+@pytest.mark.parametrize("strategy", ["linear-probe", "tip-adapter-f"])
+def test_tip_adapter_is_solved_saved_and_trained(
+    strategy: str, clip: tuple[str, Any], photos: Path, tmp_path: Path
+) -> None:
+    out = zoo.Output(dir=str(tmp_path), name="run")
+    given: dict[str, Any] = {"head": "tip-adapter"} if strategy == "linear-probe" else {"epochs": 2}
+    run = zoo.finetune(clip[0], photos, strategy=strategy, device="cpu", baseline="none", out=out, **given)
+    assert (run.metrics["accuracy"] or 0) > 0.9
+    head = run.load().head
+    assert isinstance(head, TipAdapterHead)
+    assert len(head.keys) == run.plan.rows["train"]
+    unmoved = torch.allclose(head.keys.norm(dim=1), torch.ones(len(head.keys)), atol=1e-6)
+    assert unmoved == (strategy == "linear-probe")
+    assert zoo.evaluate(run.path, device="cpu").metrics == run.metrics

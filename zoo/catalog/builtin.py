@@ -44,6 +44,14 @@ def zoo_heads() -> Iterable[HeadSpec]:
             names=True,
         ),
         HeadSpec(
+            "tip-adapter",
+            "zoo.models.tip_adapter:tip_adapter",
+            "class names, and the votes of near training rows; solved, can be trained on",
+            tasks=("binary", "multiclass"),
+            solver="zoo.transfer.tip_adapter:solve",
+            names=True,
+        ),
+        HeadSpec(
             "segment",
             "zoo.models.dense_heads:segment",
             "a feature pyramid over the stages, then the class of every pixel",
@@ -96,6 +104,7 @@ def zoo_strategies() -> Iterable[StrategySpec]:
         StrategySpec("coral-probe", at_unlabelled + "CoralProbe", "solve a head on features moved to unlabelled rows"),
         StrategySpec("surgical", "zoo.transfer.surgical:Surgical", "solve a head, train it with the stage that asks"),
         StrategySpec("flyp", "zoo.transfer.texts:Flyp", "train both towers on rows and prompts of their classes"),
+        StrategySpec("tip-adapter-f", "zoo.transfer.texts:TipAdapterF", "solve the head tip-adapter, then train its keys"),
         StrategySpec("clip-lora", "zoo.transfer.texts:ClipLora", "low-rank adapters on the attention of both towers"),
         StrategySpec("lora", at + "Lora", "freeze the backbone, train low-rank adapters and the head"),
         StrategySpec("dora", at + "Dora", "lora, with the length of weights trained apart"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +16,15 @@ START_SCALE = 1 / 0.07
 """Factor on cosines where no backbone gives its own: the one that CLIP began with."""
 
 
-class TextHead(Head):
+class NamedHead(Head):
+    """A head that begins as zero-shot classification."""
+
+    @abstractmethod
+    def begin(self, classes: Tensor, log_scale: float) -> None:
+        """Take these (K, E) embeddings as classes, and this logarithm of the scale."""
+
+
+class TextHead(NamedHead):
     """Scaled cosines with one vector a class, which begins as the embedding of the class's name.
 
     So training begins where zero-shot classification ends (Wortsman et al. 2022, https://arxiv.org/abs/2109.01903).
@@ -34,7 +43,6 @@ class TextHead(Head):
 
     @torch.no_grad()
     def begin(self, classes: Tensor, log_scale: float) -> None:
-        """Take these (K, E) embeddings as classes, and this logarithm of the scale."""
         self.classes.copy_(classes)
         self.log_scale.fill_(log_scale)
 

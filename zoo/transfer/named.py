@@ -9,10 +9,10 @@ import torch
 from zoo.errors import PluginError, UsageError
 from zoo.models.dual import DualEncoder
 from zoo.models.heads import Head
-from zoo.models.text_heads import TextHead
+from zoo.models.text_heads import NamedHead
 from zoo.transfer.options import Training
 from zoo.transfer.strategies import strategy_named
-from zoo.transfer.texts import PROMPT, Reading
+from zoo.transfer.texts import PROMPT, Reading, TipAdapterF
 from zoo.transfer.zeroshot import ClassTexts
 
 
@@ -30,8 +30,8 @@ class Named:
         Raises:
             PluginError: a head that cannot.
         """
-        if not isinstance(head, TextHead):
-            raise PluginError(f"{type(head).__name__} says that it begins with class names, and is no TextHead")
+        if not isinstance(head, NamedHead):
+            raise PluginError(f"{type(head).__name__} says that it begins with class names, and is no NamedHead")
         head.begin(torch.from_numpy(self.texts.embeddings), self.texts.log_scale)
 
 
@@ -51,9 +51,12 @@ def with_text_head(training: Training) -> Training:
     """
     from zoo.catalog.discovery import default_catalog
 
-    if training.strategy not in default_catalog().strategies:
+    if training.strategy is None or training.strategy not in default_catalog().strategies:
         return training
-    if not isinstance(strategy_named(training.strategy, options=training.strategy_options), Reading):
+    strategy = strategy_named(training.strategy, options=training.strategy_options)
+    if isinstance(strategy, TipAdapterF):
+        return replace(training, head=training.head or "tip-adapter")
+    if not isinstance(strategy, Reading):
         return training
     if training.head not in (None, "text"):
         raise UsageError(

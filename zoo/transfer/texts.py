@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
-from zoo.transfer.strategies import ADAPTERS, HEAD, Inserted, Phase, StageRow
+from zoo.transfer.strategies import ADAPTERS, HEAD, HeadOnly, Inserted, LinearProbe, Phase, StageRow
 
 PROMPT = "a photo of a {}."
 """What both papers write of a class where the user says nothing: more templates cost a pass of the tower each."""
@@ -26,6 +26,19 @@ class Reading(Protocol):
         Returns:
             A `ReadHead`, which ends as a `TextHead` again.
         """
+
+
+@dataclass(frozen=True)
+class TipAdapterF:
+    """Solve the head, then train it by steps on frozen features; of the head tip-adapter that trains its keys.
+
+    Tip-Adapter-F (Zhang et al. 2022, https://arxiv.org/abs/2111.03930).
+    """
+
+    name: ClassVar[str] = "tip-adapter-f"
+
+    def phases(self, stages: Sequence[StageRow]) -> tuple[Phase, ...]:
+        return (*LinearProbe().phases(stages), *HeadOnly().phases(stages))
 
 
 @dataclass(frozen=True)

@@ -268,7 +268,15 @@ class Session:
         if isinstance(self.strategy, Aligning) and self.unlabelled is not None:
             features = self.strategy.align(features, self.features(self.unlabelled, "extracting"))
         targets = train.targets if scale is None else scale.apply(torch.from_numpy(train.targets)).numpy()
-        solution = solve_head(head, features, targets, task, seed=self.training.seed, class_weights=self.class_weights)
+        solution = solve_head(
+            head,
+            features,
+            targets,
+            task,
+            seed=self.training.seed,
+            class_weights=self.class_weights,
+            texts=None if self.named is None else self.named.texts,
+        )
         what = "probe" if head == "linear" else f"head {head}"
         self.watch(Event(note=f"{what} solved in {solution.seconds:.1f} s, {solution.said}"))
         folder.log({"split": "train", **solution.chosen, "seconds": solution.seconds})
