@@ -136,13 +136,6 @@ def solve_head(
             )
         named: Any = solver  # which takes the names beside what every solver takes
         solver = functools.partial(named, texts=texts)
-    if _spec(head).names:
-        if texts is None:
-            raise UsageError(
-                f"the head {head} begins with the names of the classes, which are not at hand here",
-                help=f"use  zoo finetune BACKBONE DATA --head {head} --strategy linear-probe",
-            )
-        solver = functools.partial(solver, texts=texts)
     found = solver(features, targets, task, seed=seed, class_weights=class_weights)
     return Solution(found.state, found.chosen, found.said, time.perf_counter() - started)
 
