@@ -92,6 +92,8 @@ class Job:
     primary: str = ""
     """The metric that early stopping watches."""
     greater_is_better: bool = True
+    solved: bool = False
+    """Whether the head is solved when training begins; early stopping then may find that nothing was better."""
     stop: Callable[[], bool] = lambda: False
     terms: Sequence[Term] = ()
     """Added to the loss of the task."""
@@ -186,6 +188,9 @@ class _Run:
         mixed = job.mix is not None
         found = repeats(job.model, phase, job.training, epochs=epochs, draws=job.loader.draws, mixed=mixed)
         self.replay = self._replay(found, done_before + epochs)
+        if job.solved and job.training.early_stop is not None and self.at.step == 0:
+            self.model.eval()
+            yield self._record("epoch", phase, -1, metrics=self._look(-1)[0])
         while self.at.epoch < epochs:
             number = done_before + self.at.epoch
             yield from self._epoch(phase, number)
@@ -278,7 +283,7 @@ class _Run:
         return total + torch.stack(added).sum() if added else total
 
     def _inputs(self, batch: Batch) -> Inputs:
-        if not self.images or batch.recorded is not None:
+        if not self.images:
             return batch.inputs
         return {
             modality: {

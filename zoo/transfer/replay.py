@@ -191,9 +191,9 @@ class Replay:
             calls: Calls = {}
             with recording(self.repeats.prefix.modules, self.needs.modules, calls):
                 features = self.model.features(inputs)
-            own, kept = self.needs.taken(calls), self.needs.inputs_of(inputs)
+            own, kept = self.needs.taken(calls), self.needs.inputs_of(batch.inputs)
         if self.whole_inputs and batch.place[0] != JUDGED:
-            kept = copied(inputs)
+            kept = copied(batch.inputs)
         if own is not None and store.keep(batch.place, (kept, batch.targets, own)):
             self.rows[batch.place] = batch.rows
         return features
