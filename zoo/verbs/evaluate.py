@@ -115,7 +115,9 @@ def _dataset(
     own = read_config(folder.path / "config.yaml")
     # Other data are read as the run's own were, unless something else is asked for.
     options = read or replace(own.read, shots=None, limit=None)
-    options = replace(options, modalities=trained.backbone.modalities, task=trained.task.kind)
+    # A student's own rows were read with what its teacher takes too, which is part of what tells them apart.
+    own_rows = own.read.modalities if data is None else None
+    options = replace(options, modalities=own_rows or trained.backbone.modalities, task=trained.task.kind)
     source = str(data) if data is not None else own.data
     if source is None:
         raise DataError(f"{folder.path} does not say which data it was trained on", help="name the data")
