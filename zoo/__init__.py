@@ -98,6 +98,7 @@ _EXPORTS = {
     "probe": "zoo.verbs.probe",
     "Solution": "zoo.transfer.solvers",
     "zero_shot": "zoo.verbs.zero_shot",
+    "cross_modal": "zoo.verbs.cross_modal",
     "runs": "zoo.verbs.runs",
     "open_run": "zoo.verbs.runs",
     "list_backbones": "zoo.verbs.listing",
@@ -206,6 +207,7 @@ if TYPE_CHECKING:
     from zoo.transfer.teaching import DistillOptions as DistillOptions
     from zoo.verbs.check import check as check
     from zoo.verbs.config import Output as Output
+    from zoo.verbs.cross_modal import cross_modal as cross_modal
     from zoo.verbs.distill import distill as distill
     from zoo.verbs.doctor import doctor as doctor
     from zoo.verbs.evaluate import evaluate as evaluate

@@ -36,6 +36,7 @@ def make_app() -> typer.Typer:
     """The program with every command."""
     from zoo.cli import (
         check,
+        cross_modal,
         distill,
         doctor,
         evaluate,
@@ -76,6 +77,7 @@ def make_app() -> typer.Typer:
         evaluate,
         predict,
         zero_shot,
+        cross_modal,
         runs,
         plugins,
         doctor,
