@@ -39,10 +39,19 @@ def test_rates_rise_by_the_same_factor_from_first_to_last() -> None:
 
 @pytest.mark.parametrize("noise", [0.0, 0.1])
 @pytest.mark.parametrize("middle", [1e-5, 1e-3, 3e-2])
-def test_the_suggestion_is_where_the_loss_falls_fastest(middle: float, noise: float) -> None:
+def test_the_steepest_place_is_found_and_a_tenth_of_the_lowest_suggested(middle: float, noise: float) -> None:
     found = falling(middle, noise)
-    assert abs(np.log10(found.suggestion / middle)) < 0.25
-    assert found.lowest > found.suggestion
+    assert found.steepest is not None
+    assert abs(np.log10(found.steepest / middle)) < 0.25
+    assert found.lowest > found.steepest > found.suggestion
+    assert found.suggestion == pytest.approx(found.lowest / 10, rel=0.3)
+    assert found.reason == "a tenth of the rate at which the loss is lowest"
+
+
+def test_where_the_fall_is_long_over_before_the_rise_its_steepest_place_is_suggested() -> None:
+    x = np.log10(RATES)
+    found = sweep(2.3 - 2 / (1 + np.exp(-4 * (x + 5))) - 0.02 * x)
+    assert abs(np.log10(found.suggestion / 1e-5)) < 0.25
     assert found.reason == "where the loss falls fastest"
 
 
@@ -80,7 +89,10 @@ def test_the_curve_is_drawn(tmp_path: Path, name: str) -> None:
     assert path.stat().st_size > 5_000
     if name.endswith("svg"):
         text = path.read_text(encoding="utf-8")
-        assert all(f"<!-- {each} -->" in text for each in ("training loss", "suggestion 1e-03", "smoothed"))
+        assert all(
+            f"<!-- {each} -->" in text
+            for each in (f"suggestion {falling(1e-3, 0.05).suggestion:.0e}", "training loss", "smoothed")
+        )
 
 
 @pytest.mark.parametrize(

@@ -96,6 +96,11 @@ def test_a_solved_probe_mixes_nothing_and_says_so(finetune: Finetune) -> None:
         finetune(strategy="linear-probe", mix="mixup=0.2")
 
 
+def test_options_that_a_solved_probe_has_no_use_for_are_named(finetune: Finetune) -> None:
+    notes = finetune(strategy="linear-probe", loss="focal", label_smoothing=0.1).plan.notes
+    assert "--loss and --label-smoothing: without effect, for a head that is solved has no steps" in notes
+
+
 # --- class weights
 
 
