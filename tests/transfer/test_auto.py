@@ -14,21 +14,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from zoo.errors import UsageError
-from zoo.transfer.auto import (
-    Costs,
-    Evidence,
-    Given,
-    Probed,
-    Recipe,
-    StageSeen,
-    decide,
-    epoch_seconds,
-    rates,
-    seconds_of,
-)
+from zoo.transfer.auto import decide
 from zoo.transfer.budget import budget_seconds
 from zoo.transfer.contest import Contest, Tried, contest, final_epochs, trial_seconds, winner
+from zoo.transfer.evidence import Costs, Evidence, Probed, StageSeen
 from zoo.transfer.options import Training
+from zoo.transfer.recipes import Given, Recipe, epoch_seconds, rates, seconds_of, steps
 
 COSTS = Costs(
     opening=3, looking=2, extracting=10, measuring=1, solving=5, reading=1, forward=10, backward=20, update=10
@@ -110,10 +101,26 @@ def test_without_time_for_one_epoch_of_the_last_stage_the_probe_is_taken() -> No
     assert "would take longer" in decision.why
 
 
-def test_a_handful_of_steps_is_not_taken() -> None:
-    decision = decide(replace(EVIDENCE, rows=400, epochs=2))
+def test_few_rows_cannot_tell_whether_moving_the_backbone_helped() -> None:
+    decision = decide(replace(EVIDENCE, rows=400), times=1000)
     assert decision.recipe.strategy == "linear-probe"
-    assert "fewer than 100 steps" in decision.why
+    assert "too few could be spared" in decision.why
+
+
+def test_batches_get_smaller_where_steps_would_be_few_unless_they_were_given() -> None:
+    few = replace(EVIDENCE, rows=600, batch_size=32)
+    recipe = decide(few, Given(epochs=2), times=100).recipe
+    assert recipe.batch_size == 8
+    assert decide(few, Given(epochs=2, batch_size=32), times=100).recipe.batch_size == 0
+    assert decide(few, Given(epochs=5), times=100).recipe.batch_size == 16
+    assert steps(decide(few, Given(epochs=5), times=100).recipe, few) >= 100
+
+
+def test_what_moves_a_backbone_keeps_the_solved_head_if_nothing_is_better() -> None:
+    recipe = decide(EVIDENCE, times=100).recipe
+    assert recipe.judged
+    assert recipe.applied(Training(strategy="auto")).early_stop == recipe.epochs
+    assert recipe.applied(Training(strategy="auto", early_stop=1)).early_stop == 1
 
 
 def test_few_rows_a_class_leave_the_backbone_alone() -> None:

@@ -90,6 +90,19 @@ def test_a_stopped_search_goes_on_with_the_trials_that_had_ended_and_trains_the_
     assert not (done.path / "trial").exists()
 
 
+def test_early_stopping_keeps_a_solved_head_that_nothing_is_better_than(tmp_path: Path) -> None:
+    notes: list[str] = []
+
+    def watch(event: Event) -> None:
+        notes.append(event.note or "")
+
+    harmful = Training(backbone_lr=1.0, early_stop=1)
+    kept = run(tmp_path, strategy="lp-ft", lr=3.0, training=harmful, watch=watch)
+    assert any("no epoch was better than the solved head" in note for note in notes)
+    probe = run(tmp_path, strategy="linear-probe", out=Output(dir=str(tmp_path / "runs"), name="probe"))
+    assert kept.metrics["accuracy"] == probe.metrics["accuracy"]
+
+
 def test_a_dry_run_says_what_a_search_would_try() -> None:
     plan = dry_run(replace(DIGITS, train=Training(budget="1h", epochs=1, device="cpu")))
     assert any("a run would try" in note and "layer-decay" in note for note in plan.notes)

@@ -7,7 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
-from zoo.transfer.auto import FEW, Evidence, Given, Recipe, epochs_within, hurried, rates, seconds_of, training_seconds
+from zoo.transfer.auto import FEW
+from zoo.transfer.evidence import Evidence
+from zoo.transfer.recipes import Given, Recipe, epochs_within, hurried, rates, seconds_of, training_seconds
 
 FINAL = 0.6
 """Share of the budget that the training of the winner may have; what it does not need goes to the search."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from zoo.catalog.spec import Modality
-from zoo.data.batches import Batch, Loader
+from zoo.data.batches import Loader
 from zoo.data.types import Examples, Task
 from zoo.models.backbone import Backbone, Processor, Stage
 from zoo.models.features import Features
@@ -24,8 +24,8 @@ from zoo.transfer.options import Training
 from zoo.transfer.strategies import Full, StageRow
 from zoo.transfer.trained import HeadOptions
 
-STEPS = 2
-"""Training steps that are timed."""
+STEPS = 3
+"""Training steps worth timing, after one that is not."""
 
 
 @dataclass(frozen=True)
@@ -33,14 +33,13 @@ class TimedPass:
     """A frozen pass over some rows."""
 
     seconds: float
-    """With reading."""
+    """A row, with reading."""
     forward: float
     """Of these, in the backbone."""
     times: dict[str, float]
-    """Seconds of each stage."""
+    """Of each stage."""
     outputs: dict[str, NDArray[np.float32]]
     """(N, D) mean output of each stage that has one row a row."""
-    dim: int
     features: Features
     """Of the last batch."""
 
@@ -55,7 +54,12 @@ class TimedSteps:
 
 
 def timed_pass(
-    backbone: Backbone, sample: Examples, processors: Mapping[Modality, Processor], device: torch.device
+    backbone: Backbone,
+    sample: Examples,
+    processors: Mapping[Modality, Processor],
+    device: torch.device,
+    *,
+    batch_size: int,
 ) -> TimedPass:
     """A frozen pass over rows, as feature extraction makes it.
 
@@ -64,12 +68,13 @@ def timed_pass(
         sample: the rows.
         processors: one for each modality.
         device: where it runs.
+        batch_size: rows at once.
     """
     was_training = backbone.training
     backbone = backbone.to(device).eval()
     times: dict[str, float] = {}
     outputs: dict[str, list[tuple[NDArray[Any], NDArray[np.float32]]]] = {}
-    loader = Loader(sample, processors, batch_size=16)
+    loader = Loader(sample, processors, batch_size=batch_size)
     forward, features, count = 0.0, None, len(sample)
     with torch.inference_mode():
         warm = next(iter(loader.epoch(0))).to(device)
@@ -90,7 +95,8 @@ def timed_pass(
     assert features is not None
     whole = {name: _ordered(parts, count) for name, parts in outputs.items()}
     kept = {name: each for name, each in whole.items() if each is not None}
-    return TimedPass(seconds, forward, times, kept, features.pooled.shape[1], features)
+    each = {name: seconds / count for name, seconds in times.items()}
+    return TimedPass(seconds / count, forward / count, each, kept, features)
 
 
 @contextmanager
@@ -182,7 +188,8 @@ def timed_steps(
     forward = backward = update = 0.0
     rows = 0
     try:
-        for number, batch in enumerate(_typical(loader, STEPS + 1)):
+        batches = list(loader.epoch(0))
+        for number, batch in enumerate([batches[0], *batches]):
             batch = batch.to(device)
             start = _now(device)
             outputs = model(batch.inputs)
@@ -192,7 +199,7 @@ def timed_steps(
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             end = _now(device)
-            if number == 0:  # buffers are made in the first step
+            if number == 0:  # what is made in the first step is no part of the others
                 continue
             forward, backward, update = forward + middle - start, backward + late - middle, update + end - late
             rows += len(batch.rows)
@@ -203,16 +210,6 @@ def timed_steps(
         backbone.train(was_training)
     rows = max(rows, 1)
     return TimedSteps(forward / rows, backward / rows, update / rows)
-
-
-def _typical(loader: Loader, wanted: int) -> list[Batch]:
-    """Whole batches of middling length, the first one twice where there is only one."""
-    found = [batch for batch in loader.epoch(0) if len(batch.rows) == max(map(len, loader.order(0)))]
-    lengths = [int(loader.lengths[batch.rows.numpy()].max()) for batch in found]
-    order = np.argsort(lengths, kind="stable")
-    middle = order[max(len(order) // 2 - wanted // 2, 0) :][:wanted]
-    picked = [found[i] for i in middle]
-    return (picked * wanted)[:wanted]
 
 
 def _now(device: torch.device) -> float:

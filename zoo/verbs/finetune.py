@@ -17,7 +17,7 @@ from zoo.transfer.budget import AUTO
 from zoo.transfer.options import Training
 from zoo.transfer.teaching import DistillOptions
 from zoo.verbs.auto import FILE as CHOICE
-from zoo.verbs.auto import choose
+from zoo.verbs.auto import choose, with_known
 from zoo.verbs.board import event_files
 from zoo.verbs.card import model_card
 from zoo.verbs.config import Output, RunConfig, read_config, write_config
@@ -160,7 +160,7 @@ def resume(
     if config.train.budget is not None:
         return _search(opened, folder, stop, started)
     why = folder.read_json(CHOICE).get("why")
-    session = Session(replace(opened, notes=(*opened.notes, why)) if why else opened)
+    session = Session(with_known(replace(opened, notes=(*opened.notes, why))) if why else opened)
     return _carry_out(session, folder, stop, resume=True)
 
 

@@ -82,6 +82,9 @@ class Fitting:
             except torch.OutOfMemoryError as error:
                 put_back(self.model, start)
                 self._halve(error)
+        if session.training.early_stop is not None and self._unmoved(start):
+            session.watch(Event(note="no epoch was better than the solved head; it is solved anew on all training rows"))
+            session.solve(self.folder, session.data.splits["train"], self.scale)
         if isinstance(session.strategy, Finishing):
             session.watch(Event(note=session.strategy.finish(Ended(self.model, start))))
         if self._imitates():
@@ -92,6 +95,13 @@ class Fitting:
     def _imitates(self) -> bool:
         """Whether the head learns nothing in training, so that it says nothing until it is solved at the end."""
         return any(isinstance(guide, Distillation) and guide.options.imitates for guide in self.session.guides)
+
+    def _unmoved(self, start: Mapping[str, Tensor]) -> bool:
+        """Whether a solved head, and the backbone as it was, are what early stopping kept."""
+        if self.session.phases[0].solver != "closed-form":
+            return False
+        state = self.model.state_dict()
+        return all(torch.equal(state[name].cpu(), each) for name, each in start.items())
 
     def ready(self) -> Trained:
         """The model as it is before the first step: its head solved where the strategy says so."""
@@ -206,6 +216,7 @@ class Fitting:
             evaluate=None if self._imitates() else evaluate,
             primary=primary(task),
             greater_is_better=greater_is_better(primary(task)),
+            solved=session.phases[0].solver == "closed-form",
             stop=self.stop,
             terms=terms,
             task_weight=weight,

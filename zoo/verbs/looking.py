@@ -4,47 +4,40 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from zoo.catalog.spec import Modality
 from zoo.data.augment import recipe
 from zoo.data.batches import Loader
 from zoo.data.types import Examples, Task
-from zoo.models.backbone import Backbone
-from zoo.transfer.auto import Costs, Evidence, Probed, StageSeen
+from zoo.models.backbone import Backbone, Processor
 from zoo.transfer.devices import choose_device
+from zoo.transfer.evidence import Costs, Evidence, Probed, StageSeen
 from zoo.transfer.metrics import greater_is_better, measure_one, primary
-from zoo.transfer.probe import ProbeSolution, predict, solve
-from zoo.transfer.timing import TimedPass, TimedSteps, timed_pass, timed_steps
+from zoo.transfer.probe import predict, solve
+from zoo.transfer.timing import STEPS, TimedPass, TimedSteps, timed_pass, timed_steps
 from zoo.transfer.trained import task_processors
-from zoo.verbs.extract import extract
 from zoo.verbs.opening import Opened, is_pretrained
 from zoo.verbs.run import Event
 
-SAMPLE = 128
-"""Training rows on which stages are timed and probed."""
-JUDGED = 2_000
+SAMPLE, TIMED = 512, 4
+"""Training rows that are put in order of their length, and of how many batches one is timed and probed."""
+BATCH = 16
+"""Rows at once in a frozen pass, as extraction has them on a CPU."""
+SOLVED = 1_000
 """Training rows, at most, on which the probe is cross-validated."""
 
 
-@dataclass(frozen=True)
-class Seen:
-    """The evidence, and the features that it cost."""
-
-    evidence: Evidence
-    features: NDArray[np.float32] | None
-    """(N, D) of all training rows; None where the head cannot be solved."""
-
-
-def look(opened: Opened, started: float) -> Seen:
+def look(opened: Opened, started: float) -> Evidence:
     """Evidence from the training rows; the backbone and the caller's random state are left as they were.
 
     Args:
-        opened: data, backbone and choices; the strategy is open.
+        opened: data, backbone and choices; the strategy is open, and features are at hand where the head is solved.
         started: of the whole job, by `time.monotonic`.
     """
     opening = time.monotonic() - started
@@ -64,113 +57,119 @@ class _Look:
         self.train = opened.data.splits["train"]
         self.held = opened.data.splits[opened.data.held_out]
         self.device = choose_device(opened.training.device)
-        self.began = time.monotonic()
 
-    def seen(self) -> Seen:
-        opened, task, training = self.opened, self.task, self.training
-        solvable = training.head == "linear"
-        opened.watch(Event(note="looking at the data and at this machine, to choose a strategy"))
-        sample = self._sample()
-        timed = timed_pass(self.backbone, sample, self._processors(), self.device)
-        rows = len(self.train)
-        steps = self._steps(sample, timed)
-        features, probed, solving = None, None, 0.0
-        extracting = timed.seconds / len(sample) * rows
-        spent = time.monotonic() - self.began
-        if solvable:
-            features = self._features()
-            began = time.monotonic()
-            assert self.train.targets is not None
-            solution = solve(features, self.train.targets, task, seed=training.seed)
-            solving = time.monotonic() - began
-            began = time.monotonic()
-            probed = self._probed(features, solution)
-            spent += time.monotonic() - began
-        scores = _stage_scores(timed.outputs, sample, task, training.seed) if solvable else {}
-        costs = Costs(
-            opening=self.opening,
-            looking=spent,
-            extracting=extracting,
-            measuring=timed.seconds / len(sample) * len(self.held),
-            solving=solving,
-            reading=max(timed.seconds - timed.forward, 0.0) / len(sample) * rows,
-            forward=steps.forward * rows,
-            backward=steps.backward * rows,
-            update=steps.update * rows,
-        )
-        params = sum(p.numel() for p in self.backbone.parameters())
+    def seen(self) -> Evidence:
+        task, training, rows = self.task, self.training, len(self.train)
         assert training.optimizer is not None
         assert training.epochs is not None
         assert training.batch_size is not None
-        evidence = Evidence(
+        self.opened.watch(Event(note="looking at the data and at this machine, to choose a strategy"))
+        solvable = training.head == "linear"
+        began = time.monotonic()
+        sample = self._sample()
+        timed = timed_pass(self.backbone, sample, self._processors(), self.device, batch_size=BATCH)
+        steps = self._steps(timed)
+        scores = _stage_scores(timed.outputs, sample, task, training.seed) if solvable else {}
+        looking = time.monotonic() - began
+        probed, solving = None, 0.0
+        if solvable:
+            assert self.opened.known is not None
+            count = len(self.train)
+            features = self.opened.known.all(
+                lambda done: self.opened.watch(Event(doing="extracting", done=done, total=count))
+            )
+            began = time.monotonic()
+            probed, solving = self._probed(features)
+            looking += time.monotonic() - began
+        return Evidence(
             rows=rows,
             classes=max(len(task.classes), 1) if task.kind != "multilabel" else 1,
-            dim=timed.dim,
-            params=params,
+            dim=timed.features.pooled.shape[1],
+            params=sum(p.numel() for p in self.backbone.parameters()),
             pretrained=is_pretrained(self.backbone),
             solvable=solvable,
             optimizer=training.optimizer,
             epochs=training.epochs,
             batch_size=training.batch_size,
             replays=training.replay == "auto" and not self._draws(),
-            costs=costs,
+            costs=Costs(
+                opening=self.opening,
+                looking=looking,
+                extracting=timed.seconds * rows,
+                measuring=timed.seconds * len(self.held),
+                solving=solving,
+                reading=max(timed.seconds - timed.forward, 0.0) * rows,
+                forward=steps.forward * rows,
+                backward=steps.backward * rows,
+                update=steps.update * rows,
+            ),
             probe=probed,
             stages=_stages(self.backbone, timed, scores),
         )
-        return Seen(evidence, features)
 
     def _draws(self) -> bool:
         """Whether inputs are augmented by chance."""
         return "image" in self.backbone.modalities and recipe(self.training.augment or "none") != recipe("none")
 
-    def _processors(self) -> dict[Any, Any]:
+    def _processors(self) -> dict[Modality, Processor]:
         return task_processors(self.backbone, self.task)
 
+    def _texts(self) -> dict[Modality, Processor]:
+        """What tells the length of a row."""
+        return {modality: each for modality, each in self._processors().items() if modality == "text"}
+
     def _sample(self) -> Examples:
+        """A part of the training rows in whole batches, of every length as the training rows are."""
         rng = np.random.default_rng(self.training.seed)
-        return self.train.select(np.sort(rng.permutation(len(self.train))[:SAMPLE]))
+        rows = rng.permutation(len(self.train))[:SAMPLE]
+        batches = Loader(self.train.select(rows), self._texts(), batch_size=BATCH).order(0)
+        whole = [batch for batch in batches if len(batch) == BATCH] or batches
+        return self.train.select(rows[np.sort(np.concatenate(whole[TIMED // 2 :: TIMED] or whole[:1]))])
 
-    def _features(self) -> NDArray[np.float32]:
-        count = len(self.train)
-        return extract(
-            self.backbone,
-            self.train,
-            device=str(self.device),
-            progress=lambda done: self.opened.watch(Event(doing="extracting", done=done, total=count)),
-        ).features
-
-    def _probed(self, features: NDArray[np.float32], solution: ProbeSolution) -> Probed | None:
-        """Three quarters of (a sample of) the training rows against the rest, and half of those."""
-        targets = self.train.targets
-        assert targets is not None
-        rng = np.random.default_rng(self.training.seed)
-        rows = rng.permutation(len(targets))[:JUDGED]
-        if len(rows) < 16:
-            return None
-        return _cross_validated(features[rows], targets[rows], self.task, solution.C, self.training.seed)
-
-    def _steps(self, sample: Examples, timed: TimedPass) -> TimedSteps:
+    def _steps(self, timed: TimedPass) -> TimedSteps:
+        """Of training batches of every length."""
         training = self.training
+        rng = np.random.default_rng(training.seed)
+        rows = rng.permutation(len(self.train))[:SAMPLE]
+        assert training.batch_size is not None
+        size = min(training.batch_size, len(rows))
+        batches = [
+            b for b in Loader(self.train.select(rows), self._texts(), batch_size=size).order(0) if len(b) == size
+        ]
+        spread = [batches[int((number + 0.5) / STEPS * len(batches))] for number in range(STEPS)]
+        chosen = self.train.select(rows[np.concatenate(spread)])
         loader = Loader(
-            replace(sample, targets=None),
+            replace(chosen, targets=None),
             self._processors(),
-            batch_size=training.batch_size or 16,
+            batch_size=size,
             train=True,
             seed=training.seed,
             augment=recipe(training.augment or "none"),
         )
         return timed_steps(self.backbone, self.task, timed.features, loader, training, self.device)
 
+    def _probed(self, features: NDArray[np.float32]) -> tuple[Probed | None, float]:
+        """A cross-validated probe on some of the training rows, and the seconds that one on all of them takes."""
+        targets = self.train.targets
+        assert targets is not None
+        rows = np.random.default_rng(self.training.seed).permutation(len(targets))[:SOLVED]
+        began = time.monotonic()
+        solution = solve(features[rows], targets[rows], self.task, seed=self.training.seed)
+        solving = (time.monotonic() - began) * len(targets) / len(rows)
+        if len(rows) < 16:
+            return None, solving
+        return _cross_validated(features[rows], targets[rows], self.task, solution.C, self.training.seed), solving
+
 
 def _cross_validated(
     features: NDArray[np.float32], targets: NDArray[Any], task: Task, strength: float, seed: int
 ) -> Probed:
-    """Two to four folds of the rows, each against the others, and against half of the others."""
+    """Four folds of the rows, each against the others, and against half of the others."""
     folds = np.arange(len(targets)) % 4
     folds = np.random.default_rng(seed).permutation(folds)
     metric = primary(task)
     whole, half, floor, loss = [], [], [], []
-    for fold in range(4 if len(targets) <= JUDGED // 2 else 2):
+    for fold in range(4):
         held, kept = np.flatnonzero(folds == fold), np.flatnonzero(folds != fold)
         whole.append(_one(features, targets, task, strength, kept, held, metric))
         half.append(_one(features, targets, task, strength, kept[::2], held, metric))

@@ -30,6 +30,7 @@ from zoo.transfer.weighting import Weights, class_weights, described
 from zoo.verbs.board import check_tensorboard
 from zoo.verbs.check import without_bad_files
 from zoo.verbs.config import RunConfig
+from zoo.verbs.known import Known
 from zoo.verbs.run import Event, Watch
 from zoo.verbs.spaces import check_pairs, of_pairs, open_named, open_space_of
 from zoo.verbs.teaching import open_teacher, read_for_both, student_training
@@ -56,6 +57,8 @@ class Opened:
     """(K,) how much the rows of each class count; None: all alike."""
     named: Named | None = None
     """The classes as texts, where the head begins with them."""
+    known: Known | None = None
+    """Frozen features of the training rows, where a look at them came before."""
 
 
 def open_job(config: RunConfig, backbone: Backbone | None, data: Dataset | None, watch: Watch) -> Opened:

@@ -9,19 +9,18 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from zoo.data.splits import hold_out
-from zoo.data.types import MANY_ANSWERS, Dataset, Examples
+from zoo.data.types import MANY_ANSWERS, Dataset
 from zoo.errors import DivergedError, UsageError
 from zoo.models.backbone import Backbone
 from zoo.records.runs import RunFolder
-from zoo.transfer.auto import Evidence, Recipe, findings
+from zoo.transfer.auto import findings
 from zoo.transfer.budget import budget_seconds
 from zoo.transfer.contest import REDUCTION, Contest, Tried, contest, final_epochs, trial_seconds, winner
+from zoo.transfer.evidence import Evidence
 from zoo.transfer.metrics import greater_is_better, primary
-from zoo.verbs.auto import given, settle
+from zoo.transfer.recipes import Recipe
+from zoo.verbs.auto import given, settle, with_known
 from zoo.verbs.looking import look
 from zoo.verbs.opening import Opened
 from zoo.verbs.run import Event, Interrupted
@@ -51,13 +50,14 @@ def search(
         UsageError: a task with many answers a row.
     """
     _check(opened)
-    return _Search(opened, folder, stop, started).result()
+    return _Search(with_known(opened), folder, stop, started).result()
 
 
 def first(opened: Opened, started: float) -> Opened:
     """The job with the recipe that would be tried first; nothing is searched."""
     _check(opened)
-    evidence = look(opened, started).evidence
+    opened = with_known(opened)
+    evidence = look(opened, started)
     budget = budget_seconds(str(opened.config.train.budget))
     entered = contest(evidence, given(opened.config.train), budget, time.monotonic() - started)
     others = "; ".join(str(each) for each in entered.recipes)
@@ -81,9 +81,7 @@ class _Search:
         state = folder.read_json(STATE)
         self.before = float(state.get("used", 0.0))
         """Seconds that an earlier process used."""
-        seen = look(opened, started)
-        self.features = seen.features
-        self.evidence = Evidence.from_json(state["seen"]) if state else seen.evidence
+        self.evidence = Evidence.from_json(state["seen"]) if state else look(opened, started)
         self.contest = Contest.from_json(state["contest"]) if state else self._contest()
         self._keep()
         self.backbone = _Weights(opened.backbone)
@@ -235,7 +233,7 @@ class _Search:
         def watch(event: Event) -> None:
             if event.record is None:
                 return
-            if event.record.kind == "epoch":
+            if event.record.kind == "epoch" and event.record.epoch >= 0:
                 report(self._signed(event.record.metrics.get(self.metric)))
             elif event.record.kind == "step" and self.used() > self.contest.until:
                 raise _OutOfTime
@@ -246,7 +244,7 @@ class _Search:
         shutil.rmtree(place.path, ignore_errors=True)
         place.path.mkdir(parents=True)
         try:
-            session = _Trial(inner, self._known())
+            session = Session(inner)
             trained = session.train(place, self.stop, resume=False)
             if not recipe.epochs:
                 return self._signed(session.measure(trained, place).metrics.get(self.metric))
@@ -258,12 +256,6 @@ class _Search:
         finally:
             shutil.rmtree(place.path, ignore_errors=True)
         return None
-
-    def _known(self) -> dict[str, NDArray[np.float32]]:
-        """The frozen features of every training row, by its id."""
-        if self.features is None:
-            return {}
-        return dict(zip(self.opened.data.splits["train"].ids, self.features, strict=True))
 
     def _signed(self, value: float | None) -> float | None:
         return value if value is None or greater_is_better(self.metric) else -value
@@ -322,19 +314,6 @@ class _Search:
             f"standard error of it and the more usual choice. Tried: {lines}. The search took {self.used():.0f} of "
             f"{self.budget:.0f} s."
         )
-
-
-class _Trial(Session):
-    """A session on rows whose frozen features are known."""
-
-    def __init__(self, opened: Opened, known: dict[str, NDArray[np.float32]]) -> None:
-        self.known = known
-        super().__init__(opened)
-
-    def features(self, examples: Examples, doing: str, backbone: Backbone | None = None) -> NDArray[np.float32]:
-        if backbone is None and all(each in self.known for each in examples.ids):
-            return np.stack([self.known[each] for each in examples.ids])
-        return super().features(examples, doing, backbone)
 
 
 class _Weights:

@@ -66,6 +66,7 @@ class Session:
         self.unlabelled = opened.unlabelled
         self.class_weights = opened.class_weights
         self.named = opened.named
+        self.known = opened.known
         self.device = choose_device(training.device)
         self.bf16 = use_bf16(training.precision, self.device)
         stages = backbone.stages()
@@ -285,13 +286,12 @@ class Session:
         return Trained(model, self.head_options, self.data.task, None, self.device)
 
     def features(self, examples: Examples, doing: str, backbone: Backbone | None = None) -> NDArray[np.float32]:
-        found = extract(
-            backbone or self.backbone,
-            examples,
-            device=str(self.device),
-            progress=self._counting(doing, len(examples)),
-        )
-        return found.features
+        progress = self._counting(doing, len(examples))
+        if backbone is None and self.known is not None:
+            known = self.known.of(examples, progress)
+            if known is not None:
+                return known
+        return extract(backbone or self.backbone, examples, device=str(self.device), progress=progress).features
 
     def _counting(self, doing: str, total: int) -> Callable[[int], None]:
         return lambda done: self.watch(Event(doing=doing, done=done, total=total))
