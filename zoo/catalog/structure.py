@@ -138,6 +138,13 @@ def inner_of(spec: BackboneSpec) -> BackboneSpec:
     return replace(inner, preprocess=preprocess, weights=spec.weights)
 
 
+def innermost(spec: BackboneSpec) -> BackboneSpec:
+    """The specification of the backbone that no change has touched."""
+    while is_structured(spec):
+        spec = inner_of(spec)
+    return spec
+
+
 def with_tower(name: str, tower: Modality) -> str:
     """`a[:3]@b` as `a:image[:3]@b`."""
     before, bracket, after = name.rpartition("[:")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from zoo.catalog.structure import innermost
 from zoo.data.types import MANY_ANSWERS, Task
 from zoo.errors import UnknownNameError, UsageError
 from zoo.models.backbone import Backbone
@@ -80,4 +81,4 @@ def _is_wrapped(backbone: Backbone) -> bool:
         return _is_wrapped(backbone.single)
     if isinstance(backbone, Fused):
         return any(_is_wrapped(part) for part in backbone.parts if isinstance(part, Backbone))
-    return backbone.spec.factory.startswith("zoo.models.wrap:wrap")
+    return innermost(backbone.spec).factory == "zoo.models.wrap:wrap"

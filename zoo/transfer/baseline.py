@@ -10,10 +10,13 @@ from typing import TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
+from zoo.catalog.spec import LoadRequest, WeightsSpec
+from zoo.catalog.structure import Structure, innermost
 from zoo.data.types import Dataset, Examples, Task
 from zoo.models.backbone import Backbone
 from zoo.models.fusion import Fused, Paired, fuse
 from zoo.models.load import build_request
+from zoo.models.structure import restructured
 from zoo.transfer.metrics import measure_one
 from zoo.transfer.probe import solve
 from zoo.transfer.source import from_run, one_tower
@@ -113,15 +116,24 @@ def _built(backbone: Backbone, seed: int, *, random: bool) -> Backbone | None:
     if isinstance(backbone, Fused):
         parts = [_built(part, seed, random=random) for part in backbone.parts if isinstance(part, Backbone)]
         return None if None in parts else fuse(*(part for part in parts if part is not None))
-    if backbone.spec.factory.startswith("zoo.models.wrap:"):
+    given = backbone.weights
+    if given is not None and given.tag == "run" and not random:
+        source = one_tower(from_run(Path(str(given.options["run"])), given.options["part"]), backbone.modalities)
+        structure = Structure.of(backbone.spec)
+        # What was changed in the run's own backbone is so already.
+        return source if structure == Structure.of(source.spec) else restructured(source, structure)
+    factory = innermost(backbone.spec).factory
+    local = factory == "zoo.models.wrap:build_local"
+    if factory == "zoo.models.wrap:wrap" or (local and not random and not _from_file(given)):
         return None
-    from zoo.catalog.spec import LoadRequest
-
-    if backbone.weights is not None and backbone.weights.tag == "run" and not random:
-        source = from_run(Path(str(backbone.weights.options["run"])), backbone.weights.options["part"])
-        return one_tower(source, backbone.modalities)
     spec = replace(backbone.spec, preprocess=backbone.spec.preprocess_for(backbone.weights))
     weights = None if random else backbone.weights
     built = build_request(LoadRequest(spec, weights, backbone.modalities, offline=True), seed=seed)
+    if random and built.weights is not None:  # a user's function that always loads weights
+        return None
     built.name = backbone.name
     return built
+
+
+def _from_file(weights: WeightsSpec | None) -> bool:
+    return weights is not None and weights.origin.startswith("file:")
