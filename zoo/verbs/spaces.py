@@ -120,6 +120,11 @@ def open_space_of(config: RunConfig, backbone: Backbone | None) -> Space | None:
         UsageError: the backbone has no text space, or ways to name classes that nothing begins with.
     """
     if names_classes(config.train):
+        if config.read.task == "pairs":
+            raise UsageError(
+                "pairs have no classes whose names could be read",
+                help="leave --task out to learn the classes, or --head and --strategy to learn from the pairs",
+            )
         given = backbone if backbone is not None else str(config.backbone)
         return open_space(given, weights=config.weights, offline=config.offline, seed=config.train.seed)
     for option, value in (("--templates", config.train.templates), ("--classes", config.train.class_names)):
