@@ -15,7 +15,6 @@ from zoo.transfer.recipes import (
     Recipe,
     epoch_seconds,
     epochs_within,
-    hurried,
     rates,
     seconds_of,
     steps,
@@ -30,7 +29,9 @@ FEW = 16
 CEILING = 0.995
 """A cross-validated probe that is right so often leaves nothing that held-out rows could show."""
 ENOUGH = 500
-"""Training rows below which that share is too small to tell whether anything got better."""
+"""Training rows below which early stopping has too few to tell whether anything got better."""
+CERTAIN = 2_000
+"""Training rows from which moving the backbone has been better wherever it was measured, so that all are trained on."""
 
 
 @dataclass(frozen=True)
@@ -102,8 +103,10 @@ def recipes(evidence: Evidence, given: Given, allowed: float) -> Iterable[Recipe
         name = solved or ("full" if whole else "partial")
         options = {"stages": float(depth)} if solved and not whole else {}
         unfreeze = depth if name == "partial" else 1
-        recipe = Recipe(name, depth, 1, lr, backbone_lr, options, unfreeze, judged=solved is not None)
-        yield hurried(_timed(recipe, evidence, given, allowed), evidence, given)
+        recipe = Recipe(
+            name, depth, 1, lr, backbone_lr, options, unfreeze, judged=solved is not None and evidence.rows < CERTAIN
+        )
+        yield _timed(recipe, evidence, given, allowed)
     if evidence.solvable:
         yield Recipe("linear-probe")
     else:

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from zoo.transfer.auto import FEW
 from zoo.transfer.evidence import Evidence
-from zoo.transfer.recipes import Given, Recipe, epochs_within, hurried, rates, seconds_of, training_seconds
+from zoo.transfer.recipes import Given, Recipe, epochs_within, rates, seconds_of, training_seconds
 
 FINAL = 0.6
 """Share of the budget that the training of the winner may have; what it does not need goes to the search."""
@@ -187,7 +187,7 @@ def _within(recipe: Recipe, evidence: Evidence, given: Given, final: float) -> R
     epochs = min(recipe.epochs, epochs_within(recipe, evidence, final * 1.001))
     if epochs < 1 or (given.epochs is not None and epochs < given.epochs):
         return None
-    return hurried(replace(recipe, epochs=epochs), evidence, given)
+    return replace(recipe, epochs=epochs)
 
 
 def _first(recipes: Sequence[Recipe], count: int) -> list[Recipe]:

@@ -17,8 +17,6 @@ STEPS = 100
 SMALLEST = 8
 JUDGED = 0.15
 """Share of the training rows that early stopping holds out; the solved head is among what it may keep."""
-MOST_HURRIED = 4.0
-"""Times the usual rate of a backbone, at most."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +79,8 @@ def rates(evidence: Evidence, given: Given | None = None) -> tuple[float, float]
 
     Under Adam every weight moves by about the rate at each step, so that the outputs of a linear head on D features
     move by a multiple that grows with D: its rate falls with the root of D. Under momentum the gradient's own size
-    sets the pace. Pretrained weights take the step that suits them, whatever the head's.
+    sets the pace. Pretrained weights take the step that suits them, whatever the head's and however few the epochs: of
+    500 rows of AG News MiniLM ended two epochs at 0.858 with 1e-4 and at 0.845 with three times that.
     """
     given = given or Given()
     sgd = evidence.optimizer == "sgd"
@@ -92,19 +91,6 @@ def rates(evidence: Evidence, given: Given | None = None) -> tuple[float, float]
         return lr, 1.0
     step = SGD_BACKBONE if sgd else (ADAM_LARGE if evidence.params > LARGE else ADAM_BACKBONE)
     return lr, _rounded(step / lr)
-
-
-def hurried(recipe: Recipe, evidence: Evidence, given: Given) -> Recipe:
-    """With a greater rate of the backbone where there are fewer epochs than usual, so that it comes as far.
-
-    Under Adam alone: momentum takes longer to gather than such a run lasts, and then goes too far.
-    On TREC one epoch of the upper three of seven stages ended at 0.960 with the usual rate and 0.966 with four times
-    it.
-    """
-    if given.backbone_lr is not None or not recipe.epochs or not evidence.pretrained or evidence.optimizer == "sgd":
-        return recipe
-    factor = min(max(evidence.epochs / recipe.epochs, 1.0), MOST_HURRIED)
-    return replace(recipe, backbone_lr=_rounded(recipe.backbone_lr * factor))
 
 
 def seconds_of(recipe: Recipe, evidence: Evidence) -> float:

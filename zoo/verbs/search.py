@@ -151,16 +151,8 @@ class _Search:
             pruner=optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=REDUCTION),
             load_if_exists=True,
         )
-        state = optuna.trial.TrialState
-        entered = {
-            each.system_attrs.get("fixed_params", each.params)["recipe"]
-            for each in study.get_trials(states=[state.COMPLETE, state.PRUNED, state.WAITING])
-        }
-        for each in study.get_trials(states=[state.RUNNING]):  # a process was killed in it: it begins anew
-            study.tell(each.number, state=state.FAIL)
-        for index in range(len(self.contest.recipes)):
-            if index not in entered:
-                study.enqueue_trial({"recipe": index})
+        for each in study.get_trials(states=[optuna.trial.TrialState.RUNNING]):  # a process was killed in it
+            study.tell(each.number, state=optuna.trial.TrialState.FAIL)
         return study
 
     def _compete(self) -> None:
@@ -177,13 +169,17 @@ class _Search:
                 f"{max(self.contest.until - self.used(), 0):.0f} s"
             )
         )
-        while self.study.get_trials(states=[TrialState.WAITING]):
+        for index in range(len(recipes)):
+            if index in {each["recipe_index"] for each in self._trials()}:
+                continue
             if self.used() > self.contest.until:
                 say(Event(note="search: out of time, the remaining recipes are left out"))
                 return
+            # One at a time, so that a trial that was interrupted comes again in its place.
+            if not self.study.get_trials(states=[TrialState.WAITING]):
+                self.study.enqueue_trial({"recipe": index})
             trial = self.study.ask()
-            index = trial.suggest_int("recipe", 0, len(recipes) - 1)
-            self._try(trial, index)
+            self._try(trial, trial.suggest_int("recipe", 0, len(recipes) - 1))
             self._keep()
 
     def _try(self, trial: Any, index: int) -> None:
