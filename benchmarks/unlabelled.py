@@ -1,15 +1,14 @@
 """What rows of the target without labels are worth, where the target differs from what is labelled.
 
     python benchmarks/unlabelled.py digits
-    python benchmarks/unlabelled.py DATA
+    python benchmarks/unlabelled.py DATA [--backbone starter/text-transformer] [--only probe]
 
 digits: 300 labelled digits of scikit-learn; 400 others without labels and 400 to be measured on, all of these turned
 by 35 degrees (`turned`) or under noise of a deviation of 90 of 255 (`noisy`), with starter/glyph-cnn.
 
 DATA holds the folders `fashion` and `emoji`. `mistyped`: 1,065 titles of products with labels; the 1,065 others
 without labels and the 555 of the test rows with one letter in eight mistyped. `keywords`: 536 names of emoji with their
-group; the keywords of 536 others without, and those of 359 test rows to be measured on. Both with
-starter/text-transformer.
+group; the keywords of 536 others without, and those of 359 test rows to be measured on.
 
 Every seed draws other rows. `target labels` trains as lp-ft does on the unlabelled rows with their labels: what could
 be had. `batch norm alone` is coral with a weight of a millionth, which leaves the statistics of batch norm.
@@ -77,6 +76,7 @@ WAYS = (
     Way("self-training", "self-training", {}),
     Way("self-training, threshold=0.8", "self-training", {"threshold": 0.8}),
     Way("target labels", "lp-ft", {}, labels="target"),
+    Way("target labels, linear-probe", "linear-probe", {}, labels="target"),
 )
 
 
@@ -103,7 +103,7 @@ def digits(folder: Path, seed: int) -> Iterator[Shift]:
         yield Shift(name, "starter/glyph-cnn", at / "source", at / "unlabelled", at / "oracle", epochs=8)
 
 
-def texts(folder: Path, seed: int, data: Path) -> Iterator[Shift]:
+def texts(folder: Path, seed: int, data: Path, backbone: str) -> Iterator[Shift]:
     """Titles of products and the same mistyped; names of emoji and their keywords."""
     rng = np.random.default_rng(seed)
     letters = np.array(list(string.ascii_lowercase))
@@ -125,7 +125,6 @@ def texts(folder: Path, seed: int, data: Path) -> Iterator[Shift]:
             _write(at / part / "train.csv", ("text", "label"), train)
             _write(at / part / "test.csv", ("text", "label"), measured)
         _write(at / "unlabelled.csv", ("text",), [(text,) for text, _ in target])
-        backbone = "starter/text-transformer"
         yield Shift(name, backbone, at / "source", at / "unlabelled.csv", at / "oracle", epochs=6)
 
 
@@ -165,20 +164,24 @@ def main() -> None:
     """Print one table for each shift."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", help="digits, or the folder of fashion and emoji")
+    parser.add_argument("--backbone", default="starter/text-transformer", help="of texts")
+    parser.add_argument("--only", default="", help="the ways whose strategy has this in its name")
     parser.add_argument("--seeds", type=int, default=5)
     asked = parser.parse_args()
+    ways = [way for way in WAYS if asked.only in way.strategy]
     made: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for seed in range(asked.seeds):
         with tempfile.TemporaryDirectory() as folder:
             at = Path(folder)
-            for shift in digits(at, seed) if asked.data == "digits" else texts(at, seed, Path(asked.data)):
-                for way in WAYS:
+            of_texts = texts(at, seed, Path(asked.data), asked.backbone)
+            for shift in digits(at, seed) if asked.data == "digits" else of_texts:
+                for way in ways:
                     result = carried(shift, way, seed)
                     made.setdefault((shift.name, way.name), []).append(result)
                     print(f"seed {seed} {shift.name:<8} {way.name:<30} {result[0]:.3f}", flush=True)
     for name in dict.fromkeys(shift for shift, _ in made):
         print(f"\n| {name} | accuracy | 95 % interval | seconds |\n| --- | --- | --- | --- |")
-        for way in WAYS:
+        for way in ways:
             scores, seconds = zip(*made[name, way.name], strict=True)
             half = stats.t.ppf(0.975, len(scores) - 1) * np.std(scores, ddof=1) / len(scores) ** 0.5
             low, high = np.mean(scores) - half, np.mean(scores) + half
