@@ -17,12 +17,12 @@ from safetensors.torch import load_file
 
 import zoo
 from zoo.catalog.discovery import default_catalog
-from zoo.data.types import Dataset, ReadOptions
+from zoo.data.types import Dataset, ReadOptions, Task
 from zoo.errors import UnknownNameError, UsageError
 from zoo.verbs.config import Output, read_config
 from zoo.verbs.distill import Distilled, resume_distilled
 from zoo.verbs.run import Event, Interrupted
-from zoo.verbs.teaching import load_teacher
+from zoo.verbs.teaching import check_task, load_teacher
 
 TEACHER, STUDENT = "starter/glyph-cnn", "starter/glyph-cnn@random"
 Distill = Callable[..., Distilled]
@@ -211,3 +211,10 @@ def test_a_small_model_begins_with_the_features_of_a_large_one_and_is_compared_w
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("model.safetensors")} == before
     with pytest.raises(UsageError, match=r"was made with another train\.epochs"):
         zoo.hybrid(TEACHER, STUDENT, "sklearn:digits", **{**given, "epochs": 6})
+
+
+def test_words_pixels_and_mixed_rows_have_no_teacher(distill: Distill) -> None:
+    with pytest.raises(UsageError, match="one for every word"):
+        check_task(Task("tokens", ("O", "B-PER")))
+    with pytest.raises(UsageError, match="mixes training rows"):
+        distill(TEACHER, STUDENT, "sklearn:digits", training=zoo.Training(mix="mixup=0.2"))

@@ -45,6 +45,7 @@ def distill(
     batch_size: Annotated[int | None, typer.Option(help="Rows a step.")] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate of the head.")] = None,
     augment: Annotated[str | None, typer.Option(help="Of the student's images: none, light, strong.")] = None,
+    image_size: Annotated[int | None, typer.Option(help="Pixels of a side, where not those of the weights.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of splits, weights, order and augmentation.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:1.")] = None,
     image_col: Annotated[str | None, _data("Column of images.")] = None,
@@ -68,7 +69,7 @@ def distill(
     )  # fmt: skip
     train = given(
         strategy=strategy, head=head, epochs=epochs, batch_size=batch_size, lr=lr, augment=augment, seed=seed,
-        device=device,
+        image_size=image_size, device=device,
     )  # fmt: skip
     read = given(
         image=image_col, text=names(text_col), label=names(label_col), task=task, shots=shots, limit=limit, seed=seed

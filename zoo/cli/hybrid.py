@@ -36,6 +36,7 @@ def hybrid(
     batch_size: Annotated[int | None, typer.Option(help="Rows a step.")] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate of the head.")] = None,
     augment: Annotated[str | None, typer.Option(help="Of images: none, light, strong.")] = None,
+    image_size: Annotated[int | None, typer.Option(help="Pixels of a side, where not those of the weights.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of splits, weights, order and augmentation.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:1.")] = None,
     image_col: Annotated[str | None, _data("Column of images.")] = None,
@@ -60,7 +61,9 @@ def hybrid(
     read = given(
         image=image_col, text=names(text_col), label=names(label_col), task=task, shots=shots, limit=limit, seed=seed
     )
-    train = given(epochs=epochs, batch_size=batch_size, lr=lr, augment=augment, seed=seed, device=device)
+    train = given(
+        epochs=epochs, batch_size=batch_size, lr=lr, augment=augment, image_size=image_size, seed=seed, device=device
+    )
     top = given(backbone=small, data=data, weights=weights, offline=offline or None)
     output = given(dir=out, name=name, overwrite=overwrite or None)
     base = read_config(config) if config else RunConfig()

@@ -89,6 +89,11 @@ def open_teacher(
     if config.distill is None:
         return (), config, ()
     check_task(data.task)
+    if training.mix is not None:
+        raise UsageError(
+            f"--mix {training.mix} mixes training rows, and a teacher answers each of them by itself",
+            help="leave --mix out, or the teacher",
+        )
     assert training.strategy is not None
     assert training.backbone_lr is not None
     strategy = strategy_named(
