@@ -17,7 +17,8 @@ Weights = NDArray[np.float64]
 BALANCED = "balanced"
 MOST = 10.0
 """Largest weight of a label's own rows under "balanced" in multi-label tasks, where a label can be a thousand times
-rarer than its absence: beyond this it is said for too many rows."""
+rarer than its absence: beyond this it is said for too many rows. Measured: a probe of 28 emotions has a macro-F1 of
+0.271 with 3, 0.292 with 10, 0.260 with 30, and 0.138 without weights."""
 
 
 def class_weights(text: str, task: Task, targets: Any) -> Weights:
