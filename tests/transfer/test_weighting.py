@@ -116,6 +116,21 @@ def test_weighted_binary_cross_entropy_is_that_of_two_outputs(outputs: torch.Ten
     torch.testing.assert_close(loss_for(BINARY, class_weights=weights)(outputs[:, :1], targets), expected)
 
 
+@pytest.mark.parametrize("shape", [(2, 3, 4, 5), (2, 20, 3)], ids=["pixels", "words"])
+def test_weights_of_pixels_and_words_are_torchs_up_to_the_divisor(shape: tuple[int, ...]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    kind: TaskKind = "segmentation" if len(shape) == 4 else "tokens"
+    outputs = torch.randn(shape, generator=generator)
+    targets = torch.randint(3, (2, *shape[2:]) if len(shape) == 4 else shape[:2], generator=generator)
+    logits = outputs if len(shape) == 4 else outputs.transpose(1, 2)
+    weights = class_weights("1,2,4", MULTI, targets.numpy().ravel())
+    targets[0, 0] = 255 if kind == "segmentation" else IGNORED  # unlabelled
+    known = (targets >= 0) & (targets < 3)
+    theirs = F.cross_entropy(logits, torch.where(known, targets, -100), torch.tensor(weights).float(), reduction="sum")
+    ours = loss_for(Task(kind, ("a", "b", "c")), class_weights=weights)(outputs, targets)
+    torch.testing.assert_close(ours, theirs / known.sum())
+
+
 def test_weighted_labels_are_torchs_pos_weight(outputs: torch.Tensor) -> None:
     targets = (outputs.roll(1, 0) > 0).float()
     weights = class_weights("1,2,5", LABELS, targets.numpy())
