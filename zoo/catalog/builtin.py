@@ -104,7 +104,7 @@ def zoo_strategies() -> Iterable[StrategySpec]:
         StrategySpec("coral-probe", at_unlabelled + "CoralProbe", "solve a head on features moved to unlabelled rows"),
         StrategySpec("surgical", "zoo.transfer.surgical:Surgical", "solve a head, train it with the stage that asks"),
         StrategySpec("flyp", "zoo.transfer.texts:Flyp", "train both towers on rows and prompts of their classes"),
-        StrategySpec("tip-adapter-f", "zoo.transfer.texts:TipAdapterF", "solve the head tip-adapter, then train its keys"),
+        StrategySpec("tip-adapter-f", "zoo.transfer.texts:TipAdapterF", "solve the head tip-adapter, train its keys"),
         StrategySpec("clip-lora", "zoo.transfer.texts:ClipLora", "low-rank adapters on the attention of both towers"),
         StrategySpec("lora", at + "Lora", "freeze the backbone, train low-rank adapters and the head"),
         StrategySpec("dora", at + "Dora", "lora, with the length of weights trained apart"),
