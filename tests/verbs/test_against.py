@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -143,6 +144,23 @@ def test_what_cannot_be_compared_is_refused_before_training(tmp_path: Path) -> N
     assert random.against is not None
     assert np.isfinite(random.against["sides"][0]["metrics"]["accuracy"])
     assert "random weights" in random.against["absent"]["probe"]
+
+
+def test_a_text_space_answers_by_class_names(tmp_path: Path) -> None:
+    pytest.importorskip("open_clip")
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "plugins"))
+    from tiny_open_clip import write_folder
+
+    write_folder(tmp_path / "clip", "clip")
+    name = f"open_clip/{tmp_path / 'clip'}:image"
+    run = zoo.finetune(
+        name, "sklearn:digits", strategy="linear-probe", against=["source"], read=DIGITS, baseline="none",
+        out=zoo.Output(dir=str(tmp_path)),
+    )  # fmt: skip
+    assert run.against is not None
+    shown = zoo.zero_shot(name, "sklearn:digits", read=DIGITS)
+    assert run.against["sides"][1]["title"] == "zero-shot"
+    assert run.against["sides"][1]["metrics"]["accuracy"] == shown.metrics["accuracy"]
 
 
 def _in_scratch() -> tuple[Callable[[], bool], Callable[[Event], None]]:

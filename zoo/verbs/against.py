@@ -66,16 +66,17 @@ def set_against(session: Session, trained: Trained, folder: RunFolder, stop: Cal
     ours = trained.predict(held, batch_size=session.batch_size())
     candidates = [Candidate(OURS, session.backbone.name, session.params, folder.path, ours)]
     absent: dict[str, str] = {}
+    named: dict[str, str] = {}
     for name in names:
         session.watch(Event(note=f"against: {TITLES[name]}"))
         try:
             candidates.append(_contender(name, session, folder, held, stop))
+            named[candidates[-1].title] = name
         except _Absent as reason:
             absent[name] = str(reason)
-    found = [each.title for each in candidates[1:]]
-    table = side_by_side(session.data.task, session.data.held_out, held, candidates, [(OURS, each) for each in found])
-    title = {TITLES[name]: name for name in names}
-    return Against(table, absent, verdicts({title[other]: each for _, other, each in table.differences}))
+    pairs = [(OURS, title) for title in named]
+    table = side_by_side(session.data.task, session.data.held_out, held, candidates, pairs)
+    return Against(table, absent, verdicts({named[other]: each for _, other, each in table.differences}))
 
 
 def _contender(name: str, session: Session, folder: RunFolder, held: Examples, stop: Callable[[], bool]) -> Candidate:
