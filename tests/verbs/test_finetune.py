@@ -291,5 +291,6 @@ def test_a_batch_too_large_for_memory_is_halved_and_the_run_begins_anew(
     assert "out of memory with 16 rows at once; beginning anew with 8, two batches to a step" in notes
     assert all(torch.equal(value, states(run)[name]) for name, value in states(halved).items())
     calls.clear()
-    with pytest.raises(UsageError, match=r"(?s)out of memory on cpu with 16 rows a step.*--batch-size 8 --accumulate 2"):
+    said = r"(?s)out of memory on cpu with 16 rows a step.*--batch-size 8 --accumulate 2"
+    with pytest.raises(UsageError, match=said):
         finetune("starter/glyph-cnn", "sklearn:digits", batch_size=16, **options)
