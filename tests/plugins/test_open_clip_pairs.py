@@ -44,7 +44,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def align(name: str, data: Path, root: Path, called: str, **options: Any) -> zoo.Run:
     out = zoo.Output(dir=str(root), name=called)
-    given = {"epochs": 12, "lr": 0.02, "batch_size": 16, "device": "cpu", **options}
+    given = {"epochs": 9, "lr": 0.02, "batch_size": 16, "device": "cpu", **options}
     return zoo.finetune(name, data, read=zoo.ReadOptions(task="pairs"), out=out, **given)
 
 
