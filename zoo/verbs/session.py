@@ -35,6 +35,7 @@ from zoo.transfer.scores import RowScores, Scores, score
 from zoo.transfer.solvers import check_solvable, decide, only_solved, put_into, solve_head
 from zoo.transfer.strategies import Adapting, Inserted, Phase, StageRow, Strategy, strategy_named
 from zoo.transfer.tasks import TargetScale
+from zoo.transfer.terms import Guided
 from zoo.transfer.texts import Reading
 from zoo.transfer.trained import HeadOptions, Trained, save_trained, task_processors
 from zoo.transfer.unlabelled import Aligning, check_unlabelled
@@ -94,6 +95,7 @@ class Session:
         self.gradient_phases = stepping(self.phases, self.backbone.stages())
         self._check_head(str(training.head))
         self.model, self.head_options, self.one = self._model()
+        self._check_loss()
         self.mixers = NO_MIXERS
         if training.mix is not None:
             check_guides(training.mix, (strategy, *opened.guides))
@@ -114,6 +116,20 @@ class Session:
             trained.head.end(dual_encoder(trained.backbone))
         save_trained(folder.path / "model", trained)
         return trained
+
+    def _check_loss(self) -> None:
+        """Refuse what joins the loss of the task where the head has a loss of its own."""
+        if not isinstance(self.model.head, LossHead):
+            return
+        head, training = self.head_options.name, self.training
+        if training.mix is not None:
+            raise UsageError(f"--mix {training.mix} mixes answers, and {head} has a loss of its own", help="leave it out")
+        if self.guides or isinstance(self.strategy, Guided):
+            what = "a teacher" if self.guides else f"--strategy {training.strategy}"
+            raise UsageError(
+                f"{what} adds to the loss of a task, and {head} has a loss of its own",
+                help="use --strategy full, partial or lora",
+            )
 
     def settle(self, strategy: Strategy) -> None:
         """Go on with this strategy, whose table is known only now."""
