@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -248,12 +250,16 @@ class KeyChanges(Good):
 
 class AugmentsInEvaluation(Good):
     def processor(self, modality: Modality) -> ImageProcessor:
-        class Flipping(ImageProcessor):
+        class Shifting(ImageProcessor):
+            calls: Iterator[int]
+
             def __call__(self, value: Any, draw: Any = None) -> Tensor:
                 found = super().__call__(value, draw)
-                return found.flip(2) if np.random.default_rng().random() < 0.5 else found
+                return found.roll(next(self.calls), 2)
 
-        return Flipping(self.preprocess)
+        found = Shifting(self.preprocess)
+        found.calls = itertools.count()
+        return found
 
 
 class CountsItsCalls(Good):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import broken_images
+import broken_spaces
 import broken_texts
 import pytest
 
@@ -58,6 +59,12 @@ TEXTS = [
     ("LengthOfAnother", "processor-length", "lengths said"),
     ("TooLong", "preprocessing", "63 tokens of a long text, max_length is 48"),
 ]
+SPACES = [
+    ("LongTowers", "the image tower alone differs by"),
+    ("CopiedTowers", "the image tower is a copy"),
+    ("WholeTowers", "the image tower serves image and text"),
+    ("EndlessScale", "logit_scale is inf, not one finite number"),
+]
 OF_A_PLUGIN = "import-light"
 """The fakes stand in a module that imports torch."""
 
@@ -70,6 +77,16 @@ def test_a_fault_of_an_image_backbone_is_caught(kind: str, check: str, measured:
 @pytest.mark.parametrize(("kind", "check", "measured"), TEXTS)
 def test_a_fault_of_a_text_backbone_is_caught(kind: str, check: str, measured: str) -> None:
     caught(broken_texts.spec(getattr(broken_texts, kind)), check, measured)
+
+
+@pytest.mark.parametrize(("kind", "measured"), SPACES)
+def test_a_fault_of_a_text_space_is_caught(kind: str, measured: str) -> None:
+    caught(broken_spaces.spec(getattr(broken_spaces, kind)), "text-space", measured)
+
+
+def test_a_space_is_not_only_claimed() -> None:
+    claimed = broken_images.spec(broken_spaces.Claims, factory="broken_spaces:Claims", space="broken")
+    caught(claimed, "text-space", "it says space 'broken' and is no zoo.DualEncoder")
 
 
 def caught(spec: Any, check: str, measured: str) -> None:
@@ -102,7 +119,7 @@ def test_a_specification_that_lies_is_caught() -> None:
 def test_every_check_of_a_backbone_has_a_fault_that_it_catches() -> None:
     from zoo.testing.backbones import BACKBONE_LAWS
 
-    covered = {check for _, check, _ in (*IMAGES, *TEXTS)} | {"params", OF_A_PLUGIN}
+    covered = {check for _, check, _ in (*IMAGES, *TEXTS)} | {"params", "text-space", OF_A_PLUGIN}
     assert set(BACKBONE_LAWS.names) - covered == set()
 
 

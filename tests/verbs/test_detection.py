@@ -141,8 +141,3 @@ def test_the_head_alone_is_trained_where_the_strategy_says_so(shapes: Path, tmp_
 def test_what_does_not_go_with_boxes_is_said(shapes: Path, options: zoo.Training, message: str) -> None:
     with pytest.raises(zoo.UsageError, match=message):
         zoo.finetune(BACKBONE, shapes, training=options)
-
-
-def test_the_size_of_images_is_for_detection_alone() -> None:
-    with pytest.raises(zoo.UsageError, match="--image-size 64 is for detection, and this is a multiclass task"):
-        zoo.finetune(BACKBONE, "sklearn:digits", training=zoo.Training(image_size=64))

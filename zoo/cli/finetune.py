@@ -28,7 +28,6 @@ def register(app: typer.Typer) -> None:
 def finetune(
     backbone: Annotated[str | None, typer.Argument(help="Such as torchvision/resnet18, a folder, or a+b.")] = None,
     data: Annotated[str | None, typer.Argument(help="A folder, a table, or a name such as sklearn:digits.")] = None,
-    unlabelled: Annotated[str | None, _data("Rows of the target without labels, such as DATA:test.")] = None,
     weights: Annotated[str | None, typer.Option(help="A tag, random, or the path of a file.")] = None,
     strategy: Annotated[str | None, typer.Option(help="full, lora, ..., or auto; see `zoo list strategies`.")] = None,
     budget: Annotated[str | None, typer.Option(help="Time to search for a strategy and train it, such as 5m.")] = None,
@@ -68,6 +67,7 @@ def finetune(
     replay: Annotated[str | None, _fine("off computes frozen stages anew in every epoch.")] = None,
     replay_memory: Annotated[float | None, _fine("GB that their outputs may take; a quarter of what is free.")] = None,
     replay_disk: Annotated[float | None, _fine("GB of disk likewise, once memory is full.")] = None,
+    unlabelled: Annotated[str | None, _data("Rows of the target without labels, such as DATA:test.")] = None,
     image_col: Annotated[str | None, _data("Column of images.")] = None,
     text_col: Annotated[str | None, _data("Column of texts; a,b for pairs.")] = None,
     audio_col: Annotated[str | None, _data("Column of recordings.")] = None,

@@ -105,8 +105,8 @@ class Training:
     precision: Precision = "auto"
 
     def __post_init__(self) -> None:
-        counts = ("epochs", "batch_size", "accumulate", "early_stop", "save_every", "step_size", "image_size", "channels")
-        for name in (*counts, "views", "lr", "gamma"):
+        counts = ("epochs", "batch_size", "accumulate", "early_stop", "save_every", "step_size", "image_size")
+        for name in (*counts, "channels", "views", "lr", "gamma"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise UsageError(f"--{name.replace('_', '-')} {value} is not above 0", help="give a positive number")

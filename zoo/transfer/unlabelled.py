@@ -185,15 +185,23 @@ def recoloured(source: NDArray[np.float32], target: NDArray[np.float32]) -> NDAr
     return np.asarray(moved, dtype=np.float32)
 
 
-def check_unlabelled(strategy: Strategy | Any, unlabelled: Examples | None, task: TaskKind) -> None:
+def check_unlabelled(
+    strategy: Strategy | Any, unlabelled: Examples | None, task: TaskKind, *, taught: bool = False
+) -> None:
     """Refuse a strategy without the unlabelled rows that it needs, and such rows where no use is made of them.
+
+    Args:
+        strategy: of the run.
+        unlabelled: the rows, if any were given.
+        task: what is predicted.
+        taught: whether a teacher answers them.
 
     Raises:
         UsageError: one of them is missing, or the strategy is not for this task.
         DataError: a single unlabelled row.
     """
     if not isinstance(strategy, Transductive):
-        if unlabelled is not None:
+        if unlabelled is not None and not taught:
             raise UsageError(
                 f"strategy {strategy.name} has no use for --unlabelled",
                 help="use --strategy self-training, coral, dann or coral-probe, or leave --unlabelled out",

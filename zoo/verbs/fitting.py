@@ -83,7 +83,9 @@ class Fitting:
                 put_back(self.model, start)
                 self._halve(error)
         if session.training.early_stop is not None and self._unmoved(start):
-            session.watch(Event(note="no epoch was better than the solved head; it is solved anew on all training rows"))
+            session.watch(
+                Event(note="no epoch was better than the solved head; it is solved anew on all training rows")
+            )
             session.solve(self.folder, session.data.splits["train"], self.scale)
         if isinstance(session.strategy, Finishing):
             session.watch(Event(note=session.strategy.finish(Ended(self.model, start))))

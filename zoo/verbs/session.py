@@ -81,7 +81,7 @@ class Session:
             backbone_lr=training.backbone_lr,
             options=training.strategy_options,
         )
-        check_unlabelled(strategy, opened.unlabelled, opened.data.task.kind)
+        check_unlabelled(strategy, opened.unlabelled, opened.data.task.kind, taught=bool(opened.guides))
         self.strategy = strategy
         self.inserted: Inserted | None = None
         self.phases: tuple[Phase, ...] = strategy.phases(self.rows)
@@ -123,7 +123,9 @@ class Session:
             return
         head, training = self.head_options.name, self.training
         if training.mix is not None:
-            raise UsageError(f"--mix {training.mix} mixes answers, and {head} has a loss of its own", help="leave it out")
+            raise UsageError(
+                f"--mix {training.mix} mixes answers, and {head} has a loss of its own", help="leave it out"
+            )
         if self.guides or isinstance(self.strategy, Guided):
             what = "a teacher" if self.guides else f"--strategy {training.strategy}"
             raise UsageError(
@@ -183,6 +185,11 @@ class Session:
     def _check_head(self, head: str) -> None:
         """Refuse a head that this strategy cannot bring to its weights."""
         if len(self.gradient_phases) < len(self.phases):
+            if head_spec(head).solver is None:
+                raise UsageError(
+                    f"--strategy {self.training.strategy} solves its head, and --head {head} cannot be solved",
+                    help="use --strategy head or full to train it by steps",
+                )
             check_solvable([head], self.data.task.kind)
         if self.gradient_phases and only_solved(head):
             raise UsageError(
