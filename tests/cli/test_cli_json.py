@@ -129,6 +129,14 @@ def test_the_top_of_the_configuration_is_documented() -> None:
     assert documented("`--config FILE` takes") == {"zoo", *known}
 
 
+def test_hybrid_prints_the_documented_keys_and_those_of_models_side_by_side(zoo: Zoo) -> None:
+    done = zoo("hybrid", GLYPH, f"{GLYPH}@random", "sklearn:digits", "--limit", 40, "--epochs", 2, "--json")
+    assert done.code == 0, done.err
+    found = done.json()
+    assert set(found) == documented("`zoo hybrid LARGE SMALL DATA --json`")
+    assert set(found["comparison"]) == documented("`zoo distill ... --json`")
+
+
 def test_exit_codes_are_documented() -> None:
     page = (Path(__file__).resolve().parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
     for error in (ZooError, UsageError, DataError, WeightsError, DivergedError, PluginError):

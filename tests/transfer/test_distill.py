@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,6 +22,8 @@ from zoo.transfer.distill import (
     DistancesTerm,
     FeaturesTerm,
     LogitsTerm,
+    Taught,
+    UnlabelledTerm,
     angles,
     check_learns,
     distances,
@@ -200,6 +203,20 @@ def test_strategies_by_which_nothing_is_learned_from_a_teacher_are_refused() -> 
         check_learns(DistillOptions("t", ("features",), alpha=1), "full", Full().phases(stages), stages, "mlp")
     check_learns(DistillOptions("teacher"), "head", HeadOnly().phases(stages), stages, "linear")
     check_learns(features, "full", Full().phases(stages), stages, "linear")
+
+
+def test_rows_without_labels_are_compared_with_what_the_teacher_says_of_them() -> None:
+    labelled, others = Taught(drawn(4, 3).numpy(), None, None), Taught(drawn(2, 3, seed=5).numpy(), None, None)
+    taught = labelled.followed_by(others)
+    assert taught.outputs is not None
+    term = LogitsTerm(taught.outputs, 1.0, THREE, None, temperature=2.0)
+    pooled = drawn(2, 3, seed=6)
+    model: Any = SimpleNamespace(features=lambda inputs: Features(pooled, pooled[:, None]), head=lambda f: f.pooled)
+    stream: Any = SimpleNamespace(at=lambda step: Batch({}, None, torch.tensor([1, 0]), {}))
+    found = UnlabelledTerm((term,), stream, first=4)(replace(seen([0, 1]), model=model))
+    alone = LogitsTerm(drawn(2, 3, seed=5).numpy(), 1.0, THREE, None, temperature=2.0)
+    assert float(found) == pytest.approx(float(alone(seen([1, 0], pooled))))
+    assert not list(UnlabelledTerm((FeaturesTerm(drawn(4, 3).numpy(), 1.0, dim=2),), stream, first=2).parameters())
 
 
 def test_terms_with_parameters_offer_them_and_keep_the_teachers_rows_out_of_checkpoints() -> None:

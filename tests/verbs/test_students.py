@@ -37,7 +37,7 @@ def distill(tmp_path: Path) -> Distill:
         teacher: Any, student: Any, data: Any, *, limit: int | None = 60, name: str = "run", **given: Any
     ) -> Distilled:
         out = Output(dir=str(tmp_path / "runs"), name=name, overwrite=True)
-        read = replace(given.pop("read", ReadOptions()), limit=limit)
+        read = replace(given.pop("read", ReadOptions(val=0.05)), limit=limit)
         return zoo.distill(teacher, student, data, device="cpu", out=out, read=read, **{"epochs": 1, **given})
 
     return run
@@ -155,11 +155,11 @@ def test_labels_numbers_and_two_classes_are_taught_too(
 def test_a_stopped_distillation_goes_on_to_the_same_weights_without_asking_its_teacher_again(
     distill: Distill, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    by = ("logits", "features")
-    whole = distill(TEACHER, STUDENT, "sklearn:digits", by=by, epochs=2, name="whole")
+    given: dict[str, Any] = {"by": ("logits", "features"), "unlabelled": "sklearn:digits:val", "epochs": 2}
+    whole = distill(TEACHER, STUDENT, "sklearn:digits", name="whole", **given)
     steps = iter(range(100))
     with pytest.raises(Interrupted, match="stopped at step"):
-        distill(TEACHER, STUDENT, "sklearn:digits", by=by, epochs=2, stop=lambda: next(steps) > 8)
+        distill(TEACHER, STUDENT, "sklearn:digits", stop=lambda: next(steps) > 8, **given)
     path = whole.run.path.parent / "run"
     monkeypatch.setattr(sys.modules["zoo.verbs.extract"], "_compute", lambda *_: pytest.fail("it was asked again"))
     resume_distilled(path)
@@ -172,7 +172,7 @@ def test_a_stopped_distillation_goes_on_to_the_same_weights_without_asking_its_t
 
 def test_a_teacher_that_has_changed_since_is_not_gone_on_with(distill: Distill, tmp_path: Path) -> None:
     out = Output(dir=str(tmp_path / "runs"), name="source")
-    read = ReadOptions(limit=60)
+    read = ReadOptions(limit=60, val=0.05)
     given: dict[str, Any] = {"strategy": "linear-probe", "device": "cpu", "baseline": "none", "read": read}
     source = zoo.finetune(TEACHER, "sklearn:digits", out=out, **given)
     steps = iter(range(100))
@@ -197,7 +197,7 @@ def test_the_stage_of_a_student_meets_that_of_its_teacher(distill: Distill) -> N
 
 def test_a_small_model_begins_with_the_features_of_a_large_one_and_is_compared_with_both(tmp_path: Path) -> None:
     out = Output(dir=str(tmp_path), name="both")
-    given: dict[str, Any] = {"epochs": 4, "device": "cpu", "read": ReadOptions(limit=60), "out": out}
+    given: dict[str, Any] = {"epochs": 4, "device": "cpu", "read": ReadOptions(limit=60, val=0.05), "out": out}
     events: list[Event] = []
     done = zoo.hybrid(TEACHER, STUDENT, "sklearn:digits", watch=events.append, **given)
     assert [side.title for side in done.comparison.sides] == ["large, probed", "small alone", "hybrid"]

@@ -37,6 +37,7 @@ def distill(
     temperature: Annotated[float | None, _taught("By which logits are divided.")] = None,
     term_weights: Annotated[str | None, _taught("As in features=2,angles=50.")] = None,
     hint: Annotated[str | None, _taught("STUDENT_STAGE:TEACHER_STAGE whose features meet.")] = None,
+    unlabelled: Annotated[str | None, _taught("Rows without labels, which the teacher answers too.")] = None,
     compare: Annotated[bool, _taught("Train the student alone too, and set all side by side.", "--compare")] = False,
     weights: Annotated[str | None, typer.Option(help="Of the student: a tag, random, or a file.")] = None,
     strategy: Annotated[str | None, typer.Option(help="full, lp-ft, ...; see `zoo list strategies`.")] = None,
@@ -74,7 +75,7 @@ def distill(
     read = given(
         image=image_col, text=names(text_col), label=names(label_col), task=task, shots=shots, limit=limit, seed=seed
     )
-    top = given(backbone=student, data=data, weights=weights, offline=offline or None)
+    top = given(backbone=student, data=data, unlabelled=unlabelled, weights=weights, offline=offline or None)
     output = given(dir=out, name=name, overwrite=overwrite or None)
     if resume is not None:
         return _resume(resume, out, [*taught, *train, *read, *top], compare=compare, json=json)
@@ -107,6 +108,7 @@ def _start(path: Path | None, chosen: dict[str, Any], *, compare: bool, json: bo
             temperature=options.temperature,
             term_weights=options.term_weights,
             hint=options.hint,
+            unlabelled=config.unlabelled,
             compare=compare,
             weights=config.weights,
             training=config.train,

@@ -30,6 +30,7 @@ def hybrid(
     small: Annotated[str, typer.Argument(help="A backbone such as torchvision/mobilenet_v3_small.")],
     data: Annotated[str, typer.Argument(help="A folder, a table, or a name, with what both read.")],
     share: Annotated[float, typer.Option(help="Of the epochs, in which features are learned.")] = 0.5,
+    unlabelled: Annotated[str | None, typer.Option(help="Rows without labels, whose features are learned too.")] = None,
     weights: Annotated[str | None, typer.Option(help="Of the small model: a tag, random, or a file.")] = None,
     strategy: Annotated[str | None, typer.Option(help="Of the second part; lp-ft if not given.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Of both parts together.")] = None,
@@ -64,7 +65,7 @@ def hybrid(
     train = given(
         epochs=epochs, batch_size=batch_size, lr=lr, augment=augment, image_size=image_size, seed=seed, device=device
     )
-    top = given(backbone=small, data=data, weights=weights, offline=offline or None)
+    top = given(backbone=small, data=data, unlabelled=unlabelled, weights=weights, offline=offline or None)
     output = given(dir=out, name=name, overwrite=overwrite or None)
     base = read_config(config) if config else RunConfig()
     if base.distill is not None:
@@ -76,6 +77,7 @@ def hybrid(
             small,
             data,
             share=share,
+            unlabelled=chosen.unlabelled,
             strategy=strategy,
             weights=chosen.weights,
             training=chosen.train,

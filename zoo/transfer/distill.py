@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -11,8 +11,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from zoo.data.augment import recipe
 from zoo.data.types import Examples, Task
 from zoo.errors import UsageError
+from zoo.transfer.adaptation import Stream
 from zoo.transfer.stage_outputs import StageOutput
 from zoo.transfer.strategies import ADAPTERS, Phase, StageRow
 from zoo.transfer.tasks import TargetScale
@@ -35,6 +37,16 @@ class Taught:
     hint: Array | None
     """(N, C) averaged output of the stage that was asked for."""
 
+    def followed_by(self, other: Taught) -> Taught:
+        """The same of these rows and then of others."""
+
+        def both(one: Array | None, more: Array | None) -> Array | None:
+            return None if one is None or more is None else np.concatenate([one, more])
+
+        return Taught(
+            both(self.outputs, other.outputs), both(self.features, other.features), both(self.hint, other.hint)
+        )
+
 
 @dataclass(frozen=True)
 class Distillation:
@@ -46,6 +58,8 @@ class Distillation:
     options: DistillOptions
     ask: Callable[[Examples], Taught]
     """The teacher's answers to rows of the student; kept, so that a run that goes on does not compute them again."""
+    ask_unlabelled: Callable[[Examples], Taught]
+    """The same of rows without labels."""
 
     @property
     def task_weight(self) -> float:
@@ -53,8 +67,16 @@ class Distillation:
         return 1 - self.options.alpha
 
     def terms(self, setting: Setting) -> tuple[Term, ...]:
-        """One for each of `options.by`."""
-        options, taught = self.options, self.ask(setting.train)
+        """One for each of `options.by`, and all of them again for a batch of unlabelled rows, if there are any."""
+        if setting.unlabelled is None:
+            return self._terms(setting, self.ask(setting.train))
+        taught = self.ask(setting.train).followed_by(self.ask_unlabelled(setting.unlabelled))
+        terms = self._terms(setting, taught)
+        stream = Stream(setting, recipe(setting.training.augment or "none"))
+        return (*terms, UnlabelledTerm(terms, stream, len(setting.train)))
+
+    def _terms(self, setting: Setting, taught: Taught) -> tuple[Term, ...]:
+        options = self.options
         found: list[Term] = []
         for name in options.by:
             weight = options.weight(name)
@@ -185,6 +207,30 @@ class AnglesTerm(_FromTeacher):
     def forward(self, seen: Seen) -> Tensor:
         wanted = angles(self.teacher(seen))
         return self.weight * F.smooth_l1_loss(angles(seen.features.pooled.float()), wanted)
+
+
+class UnlabelledTerm(Term):
+    """The terms of a teacher for a batch of rows without labels, which only it has answers to.
+
+    Args:
+        terms: whose rows are those that are trained on and then the unlabelled ones.
+        stream: of unlabelled rows.
+        first: place of the first unlabelled row in the terms.
+    """
+
+    def __init__(self, terms: Sequence[Term], stream: Stream, first: int) -> None:
+        super().__init__()
+        # A tuple, in which torch sees no modules: their parameters are the other terms' own.
+        self.terms = tuple(terms)
+        self.stream = stream
+        self.first = first
+
+    def forward(self, seen: Seen) -> Tensor:
+        batch = self.stream.at(seen.step)
+        features = seen.model.features(batch.inputs)
+        outputs = seen.model.head(features).float()
+        other = Seen(seen.model, replace(batch, rows=batch.rows + self.first), features, outputs, seen.step)
+        return torch.stack([term(other).float() for term in self.terms]).sum()
 
 
 def distances(features: Tensor) -> Tensor:

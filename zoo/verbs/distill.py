@@ -45,6 +45,7 @@ def distill(
     temperature: float = 4.0,
     term_weights: Mapping[str, float] | None = None,
     hint: str | None = None,
+    unlabelled: str | Path | None = None,
     compare: bool = False,
     strategy: str | None = None,
     epochs: int | None = None,
@@ -74,6 +75,7 @@ def distill(
         temperature: by which logits are divided.
         term_weights: of terms against each other.
         hint: "STUDENT_STAGE:TEACHER_STAGE", whose outputs meet in place of the pooled features.
+        unlabelled: rows without labels, as in `finetune`, which the teacher answers too.
         compare: train the same student alone too, and set both beside the teacher.
         strategy: full where the student's weights are random, lp-ft where they are pretrained, if None.
         epochs, lr, seed, device, weights, training, read, out, offline, watch, stop: as in `finetune`.
@@ -92,6 +94,7 @@ def distill(
         student,
         data,
         distill=options,
+        unlabelled=unlabelled,
         training=training,
         read=read,
         out=out,
@@ -151,7 +154,9 @@ def _compared(
     config = read_config(run.path / "config.yaml")
     name = run.path.name + ALONE
     watch(Event(note=f"the same student alone, as {name}"))
-    alone_config = replace(config, distill=None, out=replace(config.out, dir=str(run.path.parent), name=name))
+    alone_config = replace(
+        config, distill=None, unlabelled=None, out=replace(config.out, dir=str(run.path.parent), name=name)
+    )
     try:
         alone = carried_out(alone_config, copy.deepcopy(student), data, watch=watch, stop=stop)
     except Interrupted as error:

@@ -48,6 +48,7 @@ def hybrid(
     data: str | Path | Dataset,
     *,
     share: float = 0.5,
+    unlabelled: str | Path | None = None,
     strategy: str | None = None,
     epochs: int | None = None,
     lr: float | None = None,
@@ -72,6 +73,7 @@ def hybrid(
         small: a backbone.
         data: a folder, a table, the name of a data set, or a `Dataset`, with what both of them read.
         share: of the epochs in which features are learned.
+        unlabelled: rows without labels, as in `finetune`, whose features are learned too.
         strategy: of the second part; lp-ft if None.
         epochs: of both parts together.
         lr, seed, device, weights, training, read, out, offline, watch, stop: as in `finetune`.
@@ -88,6 +90,7 @@ def hybrid(
     config = RunConfig(
         backbone=small,
         data=str(data) if isinstance(data, str | Path) else data.name,
+        unlabelled=None if unlabelled is None else str(unlabelled),
         weights=weights,
         offline=offline,
         baseline="none",
@@ -127,7 +130,7 @@ class _Parts:
         alone = self._run(
             "the small model alone",
             name + ALONE,
-            replace(config, distill=None, train=student_training(config, pretrained)),
+            replace(config, distill=None, unlabelled=None, train=student_training(config, pretrained)),
         )
         epochs = read_config(alone / "config.yaml").train.epochs
         assert epochs is not None
@@ -141,7 +144,7 @@ class _Parts:
         path = self._run(
             "and is fine-tuned from there",
             name,
-            replace(config, backbone=str(imitation), weights=None, distill=None, train=second),
+            replace(config, backbone=str(imitation), weights=None, distill=None, unlabelled=None, train=second),
         )
         return Hybrid(path, imitation, alone, self._compared(path, imitation, alone))
 

@@ -172,11 +172,22 @@ class Teacher:
 
     def ask(self, examples: Examples, options: DistillOptions) -> Taught:
         """What `options` wants to know of rows of the student, which may lack the teacher's modalities."""
-        own = self.own_rows(examples)
+        return self._asked(self.own_rows(examples), options, self.lessons)
+
+    def ask_unlabelled(self, examples: Examples, options: DistillOptions) -> Taught:
+        """The same of rows that are not in the data.
+
+        Raises:
+            UsageError: rows without what the teacher takes.
+        """
+        check_serves(self.backbone, tuple(examples.inputs))
+        return self._asked(_seen_by(self.backbone, examples), options, self.outputs)
+
+    def _asked(self, own: Examples, options: DistillOptions, answers: Callable[[Examples], Array]) -> Taught:
         relations = any(name in options.by for name in ("distances", "angles"))
         pooled = relations or ("features" in options.by and options.stages is None)
         taught = Taught(
-            outputs=self.lessons(own) if "logits" in options.by else None,
+            outputs=answers(own) if "logits" in options.by else None,
             features=self.features(own) if pooled else None,
             hint=None if options.stages is None else self.stage(own, options.stages[1]),
         )
@@ -337,7 +348,12 @@ def guide(options: DistillOptions, teacher: Teacher) -> tuple[Distillation, Dist
         stages = [stage.name for stage in teacher.backbone.stages()]
         if options.stages[1] not in stages:
             raise UnknownNameError("stage", options.stages[1], stages, help=f"the teacher has {', '.join(stages)}")
-    return Distillation(options, lambda rows: teacher.ask(rows, options)), replace(options, sha256=sha256)
+    distillation = Distillation(
+        options,
+        ask=lambda rows: teacher.ask(rows, options),
+        ask_unlabelled=lambda rows: teacher.ask_unlabelled(rows, options),
+    )
+    return distillation, replace(options, sha256=sha256)
 
 
 def same_answers(one: Task, other: Task) -> bool:
