@@ -112,6 +112,9 @@ _EXPORTS = {
     "Run": "zoo.verbs.run",
     "Phase": "zoo.transfer.strategies",
     "StageRow": "zoo.transfer.strategies",
+    "Term": "zoo.transfer.terms",
+    "Seen": "zoo.transfer.terms",
+    "Setting": "zoo.transfer.terms",
 }
 
 __all__ = ["__version__", *_EXPORTS]
@@ -205,6 +208,9 @@ if TYPE_CHECKING:
     from zoo.transfer.strategies import Phase as Phase
     from zoo.transfer.strategies import StageRow as StageRow
     from zoo.transfer.teaching import DistillOptions as DistillOptions
+    from zoo.transfer.terms import Seen as Seen
+    from zoo.transfer.terms import Setting as Setting
+    from zoo.transfer.terms import Term as Term
     from zoo.verbs.check import check as check
     from zoo.verbs.config import Output as Output
     from zoo.verbs.cross_modal import cross_modal as cross_modal
