@@ -52,3 +52,8 @@ def resnet20() -> zoo.Backbone:
     """For `local:cifar_resnet.py:resnet20@model.safetensors`."""
     torch.manual_seed(0)
     return zoo.wrap(CifarResNet(3), head="linear", tokens="layer3", preprocess=PREPROCESS, name="local/resnet20")
+
+
+def resnet8() -> zoo.Backbone:
+    """A small student for it: one block a stage, random weights."""
+    return zoo.wrap(CifarResNet(1), head="linear", tokens="layer3", preprocess=PREPROCESS, name="local/resnet8")
