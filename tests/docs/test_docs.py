@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ sys.path.insert(0, str(ROOT / "tests" / "cli"))
 from program import Done, zoo  # noqa: E402  (the program, run inside this process)
 
 from zoo.catalog.factories import import_factory  # noqa: E402
+from zoo.testing import check_strategy  # noqa: E402
 from zoo.transfer import baseline  # noqa: E402
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -110,7 +112,7 @@ def test_the_python_of_a_page_runs(name: str, folder: Path, quick: None) -> None
 
 
 def test_the_plugin_of_the_page_works(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    package, adapter, use, tests, check, data, training, scoring = blocks(OF_AUTHORS, "python")
+    package, adapter, use, tests, check, data, training, terms, scoring = blocks(OF_AUTHORS, "python")
     (folder / "zoo_mine").mkdir()
     (folder / "zoo_mine" / "__init__.py").write_text(package + "\n" + data.partition("def words")[0])
     (folder / "zoo_mine" / "adapter.py").write_text(adapter)
@@ -136,6 +138,10 @@ def test_the_plugin_of_the_page_works(folder: Path, monkeypatch: pytest.MonkeyPa
         assert made["cosine"](8, 8, 3, 0.0).directions.shape == (3, 8)
         rows = [package_zoo.StageRow("stem"), package_zoo.StageRow("top")]
         assert [len(phase.lr) for phase in made["top-then-all"]().phases(rows)] == [2, 3]
+        guided: dict[str, Any] = {"__name__": "guided"}
+        exec(compile(terms, "docs/plugins.md", "exec", dont_inherit=True), guided)
+        found = check_strategy(guided["SmallFeatures"], on="starter/glyph-cnn")
+        assert found.passed, str(found)
         (score,) = [import_factory(spec.factory, name) for name, spec in of_training.scorers.items()]
         assert score(np.array([[0.0], [0.0], [1.0], [1.0]]), np.array(["a", "a", "b", "b"])) == 1.0
     finally:
