@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import nn
 
 from zoo.errors import UsageError
 from zoo.models.backbone import Backbone, Inputs
+from zoo.transfer.reached import backward
 
 SCALE = 2.0
 """alpha / rank."""
@@ -183,16 +183,11 @@ def _holds_attention(module: nn.Module) -> bool:
 
 def _remove_dead(backbone: Backbone, inputs: Inputs) -> None:
     """One backward pass; adapters without a gradient go."""
-    backbone.eval()
-    with torch.enable_grad():
-        plain = {m: {k: v.clone() for k, v in tensors.items()} for m, tensors in inputs.items()}  # no inference tensors
-        found = backbone(plain)
-        torch.autograd.backward(found.pooled.float().sum() + found.tokens.float().sum())
-    for parent, name, layer in list(_wrapped(backbone)):
-        added = [p for n, p in layer.named_parameters() if _is_inserted(n)]
-        if all(parameter.grad is None for parameter in added):
-            _take_out(parent, name, layer, merge=False)
-    backbone.zero_grad(set_to_none=True)
+    with backward(backbone, inputs):
+        for parent, name, layer in list(_wrapped(backbone)):
+            added = [p for n, p in layer.named_parameters() if _is_inserted(n)]
+            if all(parameter.grad is None for parameter in added):
+                _take_out(parent, name, layer, merge=False)
 
 
 def _take_out(parent: nn.Module, name: str, layer: Any, *, merge: bool) -> None:

@@ -23,7 +23,7 @@ class BitFit:
         return (Phase("bitfit", {ADAPTERS: 1.0, HEAD: 1.0}),)
 
     def adapt(self, backbone: Any, inputs: Any) -> Inserted:
-        return _chosen(backbone, "biases", _biases)
+        return _chosen(backbone, inputs, "biases", _biases)
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class NormTuning:
         return (Phase("norm-tuning", {ADAPTERS: 1.0, HEAD: 1.0}),)
 
     def adapt(self, backbone: Any, inputs: Any) -> Inserted:
-        return _chosen(backbone, "normalisation", _norms)
+        return _chosen(backbone, inputs, "normalisation", _norms)
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,14 @@ class _Own:
         """Nothing was inserted."""
 
 
-def _chosen(backbone: Any, what: str, find: Callable[[Any], Iterator[tuple[str, Any]]]) -> Inserted:
+def _chosen(backbone: Any, inputs: Any, what: str, find: Callable[[Any], Iterator[tuple[str, Any]]]) -> Inserted:
+    """Those that these inputs run through: a joint model holds the towers of other inputs too."""
+    from zoo.transfer.reached import run_through
+
     found = list(find(backbone))
+    if found:
+        live = run_through(backbone, inputs, [parameter for _, parameter in found])
+        found = [each for each, used in zip(found, live, strict=True) if used]
     if not found:
         who = backbone.name or type(backbone).__name__
         raise UsageError(f"{who} has no {what} to train", help="use --strategy full or lora")
