@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 
 import zoo
 from zoo.errors import UsageError
+from zoo.transfer import loop
 from zoo.transfer.anchored import L2SP, Soup, WiseFT
 from zoo.transfer.distances import averaged, between
 from zoo.transfer.options import Training
@@ -28,11 +30,19 @@ Finetune = Callable[..., Any]
 
 @pytest.fixture
 def finetune(tmp_path: Path) -> Finetune:
-    def run(strategy: str, *, name: str | None = None, stop: Any = None, watch: Any = None, **options: float) -> Any:
+    def run(
+        strategy: str,
+        *,
+        name: str | None = None,
+        training: Training = Training(),  # noqa: B008  (frozen)
+        stop: Any = None,
+        watch: Any = None,
+        **options: float,
+    ) -> Any:
         return zoo.finetune(
             "starter/glyph-cnn",
             "sklearn:digits",
-            training=Training(strategy=strategy, epochs=1, strategy_options=options),
+            training=replace(training, strategy=strategy, epochs=1, strategy_options=options),
             read=zoo.ReadOptions(limit=60),
             out=Output(dir=str(tmp_path), name=name or strategy),
             baseline="none",
@@ -148,6 +158,30 @@ def test_a_soup_that_was_stopped_in_its_second_member_ends_as_if_it_had_not_been
     assert any(note.startswith("soup of member") for note in notes)
     assert not (tmp_path / "stopped" / "members").exists()
     assert sum(note.startswith("member ") for note in notes) == 1, "the first was not trained again"
+
+
+def test_after_a_lack_of_memory_no_member_of_a_soup_stays_as_it_was(
+    finetune: Finetune, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    halved = finetune("soup", members=2, training=Training(batch_size=4, accumulate=2))
+    step, notes, calls = loop._Run._step, list[str](), list[int]()
+
+    def fails_in_the_second(self: Any, batches: Any) -> Any:
+        calls.append(len(batches))
+        if any(note.startswith("member 2") for note in notes) and 2 not in calls:
+            raise torch.OutOfMemoryError("no memory left")
+        return step(self, batches)
+
+    monkeypatch.setattr(loop._Run, "_step", fails_in_the_second)
+
+    def told(event: Any) -> None:
+        notes.append(str(event.note))
+
+    with pytest.raises(Interrupted, match="stopped at step"):
+        finetune("soup", name="too-large", members=2, stop=lambda: calls[-3:] == [2, 2, 2], watch=told)
+    resumed = zoo.resume(tmp_path / "too-large", watch=told)
+    assert [note[:8] for note in notes if note.startswith("member ")] == [f"member {n}" for n in (1, 2, 1, 1, 2)]
+    assert torch.equal(weights(halved), weights(resumed))
 
 
 def test_surgery_moves_the_stage_it_names_and_no_other(finetune: Finetune) -> None:

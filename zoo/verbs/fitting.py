@@ -167,9 +167,11 @@ class Fitting:
                 "a smaller backbone, or --device cpu",
             ) from error
         session.training = replace(training, batch_size=batch // 2, accumulate=2 * training.accumulate)
-        # A resumed run has to take the same steps, and those of the larger batch are worth nothing now.
+        # A resumed run has to take the same steps, and those of the larger batch are worth nothing now: gone first, for
+        # a run that is killed in between must not go on from them with the smaller one.
+        for left in ("checkpoints", "members"):
+            shutil.rmtree(self.folder.path / left, ignore_errors=True)
         self.folder.write_text("config.yaml", write_config(replace(session.config, train=session.training)))
-        shutil.rmtree(self.folder.path / "checkpoints", ignore_errors=True)
         said = f"out of memory with {batch} rows at once; beginning anew with {batch // 2}, two batches to a step"
         session.watch(Event(note=said))
         torch.cuda.empty_cache()
