@@ -17,6 +17,7 @@ from zoo.errors import DataError, UsageError
 from zoo.testing.strategy_training import TASK, Small
 from zoo.transfer.adaptation import (
     Stream,
+    TargetNorms,
     adversary_strength,
     coral_loss,
     evaluating,
@@ -26,6 +27,7 @@ from zoo.transfer.adaptation import (
     reversed_gradient,
     strong_view,
 )
+from zoo.transfer.averaging import Average
 from zoo.transfer.options import Training
 from zoo.transfer.strategies import Full, ProbeThenFull, StageRow
 from zoo.transfer.unlabelled import Coral, CoralProbe, Dann, SelfTraining, check_unlabelled, recoloured
@@ -207,3 +209,21 @@ def test_looking_in_eval_mode_leaves_every_module_in_the_mode_it_had() -> None:
     with evaluating(backbone):
         assert not any(module.training for module in backbone.modules())
     assert [module.training for module in backbone.modules()] == modes
+
+
+def test_averaged_statistics_follow_those_that_unlabelled_rows_put_in_place() -> None:
+    model: Any = nn.Sequential(nn.BatchNorm1d(2))
+    norms = TargetNorms(model)
+    average = Average(model, ["0.running_mean", "0.num_batches_tracked"], decay=0.5)
+    expected = torch.zeros(2)
+    for step in range(4):
+        with norms.used(model):
+            model(torch.from_numpy(gaussian(8, step, dim=2)))
+        decay = min(0.5, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * model[0].running_mean
+        average.update(step)
+    assert torch.allclose(average.state["0.running_mean"], expected)
+    assert int(average.state["0.num_batches_tracked"]) == 4
+    with average.in_place():
+        assert torch.allclose(model[0].running_mean, expected)
+    assert not torch.allclose(model[0].running_mean, expected)

@@ -25,28 +25,30 @@ class Average:
     """
 
     def __init__(self, model: Model, names: Collection[str], decay: float) -> None:
+        self.model = model
         self.decay = decay
         self.state: dict[str, Tensor] = copied(model, names)
-        self.live = {name: tensor for name, tensor in model.state_dict().items() if name in self.state}
 
     def update(self, step: int) -> None:
         """Take in the weights as they are after this step, counted from 0."""
-        self.state = {name: tensor.to(self.live[name].device) for name, tensor in self.state.items()}
+        # Asked anew at each step: a buffer may have been replaced since, as the statistics of batch norm are.
+        live = self.model.state_dict()
+        self.state = {name: tensor.to(live[name].device) for name, tensor in self.state.items()}
         floating = [name for name, tensor in self.state.items() if tensor.is_floating_point()]
         decay = min(self.decay, (1 + step) / (10 + step))
         with torch.no_grad():
             averaged = [self.state[name] for name in floating]
             average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
-            average(averaged, [self.live[name] for name in floating], step)
+            average(averaged, [live[name] for name in floating], step)
             for name in self.state.keys() - set(floating):
-                self.state[name].copy_(self.live[name])
+                self.state[name].copy_(live[name])
 
     @contextmanager
-    def in_place(self, model: Model) -> Iterator[None]:
+    def in_place(self) -> Iterator[None]:
         """The model with the averaged weights, for as long as this lasts."""
-        trained = copied(model, self.state)
-        put_back(model, self.state)
+        trained = copied(self.model, self.state)
+        put_back(self.model, self.state)
         try:
             yield
         finally:
-            put_back(model, trained)
+            put_back(self.model, trained)

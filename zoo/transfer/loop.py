@@ -301,7 +301,7 @@ class _Run:
         if self.average is None:
             metrics = self.job.evaluate(self.replay) if self.job.evaluate is not None else {}
             return metrics, self._judge(metrics, number)
-        with self.average.in_place(self.model):
+        with self.average.in_place():
             metrics = self.job.evaluate(self.replay) if self.job.evaluate is not None else {}
             return metrics, self._judge(metrics, number)
 
