@@ -203,10 +203,6 @@ def _same(truth: Features, found: Features | None) -> bool:
     return all(torch.equal(a, b) for a, b in pairs)
 
 
-def _gone(value: Tensor | Ghost) -> bool:
-    return isinstance(value, Ghost)
-
-
 @contextmanager
 def quiet(model: Model) -> Iterator[None]:
     """In eval mode, with the random state of the caller kept."""
