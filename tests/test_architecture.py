@@ -21,9 +21,11 @@ LAYER = {
     "models": 3,
     "scoring": 3,
     "transfer": 4,
-    "verbs": 5,
-    "testing": 6,
-    "cli": 7,
+    "comparison": 5,
+    "verbs": 6,
+    "report": 7,
+    "testing": 7,
+    "cli": 8,
 }
 LIGHT = ("errors", "catalog", "records")
 FACE = {"zoo", "zoo.testing"}

@@ -14,6 +14,7 @@ from zoo.data.reading import encode, read_dataset
 from zoo.data.types import Dataset, Examples, ReadOptions, Task
 from zoo.errors import DataError, UnknownNameError
 from zoo.models.backbone import Backbone
+from zoo.records.plain import json_safe
 from zoo.records.runs import RunFolder
 from zoo.transfer.devices import choose_device
 from zoo.transfer.metrics import ClassRow
@@ -21,7 +22,6 @@ from zoo.transfer.scores import score
 from zoo.transfer.trained import Trained, load_trained
 from zoo.verbs.check import without_bad_files
 from zoo.verbs.config import read_config
-from zoo.verbs.run import json_safe
 
 
 @dataclass(frozen=True)

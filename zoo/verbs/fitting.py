@@ -19,6 +19,7 @@ from zoo.data.splits import hold_out
 from zoo.data.types import Examples
 from zoo.errors import UsageError
 from zoo.records.checkpoints import newest
+from zoo.records.plain import json_safe
 from zoo.records.runs import RunFolder
 from zoo.transfer.anchored import Souping
 from zoo.transfer.distill import Distillation
@@ -34,7 +35,7 @@ from zoo.transfer.tasks import TargetScale, loss_for
 from zoo.transfer.terms import Ended, Finishing, Guided, Setting, Term
 from zoo.transfer.trained import Trained
 from zoo.verbs.config import write_config
-from zoo.verbs.run import Event, Interrupted, json_safe
+from zoo.verbs.run import Event, Interrupted
 from zoo.verbs.soup import greedy, keep_member, kept_member
 
 if TYPE_CHECKING:

@@ -14,13 +14,14 @@ from zoo.data.audit import LEAK_MARK
 from zoo.data.types import MANY_ANSWERS, Dataset, Examples, ReadOptions, Task
 from zoo.errors import UsageError
 from zoo.models.backbone import Backbone
+from zoo.records.plain import json_safe
 from zoo.transfer.options import Training
 from zoo.transfer.solvers import by_features, check_solvable
 from zoo.transfer.sweep import ALL, Rows, Shots, Sweep, check_metric, drawn, possible_shots, solves, sweep, usual_shots
 from zoo.verbs.config import RunConfig
 from zoo.verbs.extract import extract
 from zoo.verbs.opening import Opened, open_job
-from zoo.verbs.run import Event, Watch, json_safe
+from zoo.verbs.run import Event, Watch
 
 
 @dataclass(frozen=True)

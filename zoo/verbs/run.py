@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from zoo.data.audit import LEAK_MARK
 from zoo.data.types import Task
 from zoo.errors import ZooError
@@ -122,16 +120,3 @@ class Interrupted(ZooError):  # noqa: N818  (a state of the run, not a fault)
     """The run was asked to stop; its checkpoint is saved."""
 
     kind, exit_code = "interrupted", 130
-
-
-def json_safe(value: Any) -> Any:
-    """Plain JSON values: numpy numbers unwrapped, non-finite numbers as null."""
-    if isinstance(value, Mapping):
-        return {str(key): json_safe(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [json_safe(each) for each in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    return value

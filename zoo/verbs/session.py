@@ -20,6 +20,7 @@ from zoo.models.dual import dual_encoder
 from zoo.models.heads import LossHead, check_answers, head_spec
 from zoo.models.pair_heads import PairHead
 from zoo.models.pyramid import MapShapes, Pyramid
+from zoo.records.plain import json_safe
 from zoo.records.runs import RunFolder
 from zoo.transfer.anchored import Souping
 from zoo.transfer.baseline import Baseline, probe_random
@@ -42,7 +43,7 @@ from zoo.transfer.unlabelled import Aligning, check_unlabelled
 from zoo.verbs.extract import extract
 from zoo.verbs.fitting import SHOWN_ROWS, Fitting
 from zoo.verbs.opening import Opened, is_pretrained
-from zoo.verbs.run import Event, RunPlan, json_safe
+from zoo.verbs.run import Event, RunPlan
 
 
 @dataclass(frozen=True)

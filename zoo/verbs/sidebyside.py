@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.data.types import Examples, Task
+from zoo.records.plain import json_safe
 from zoo.transfer.metrics import intervals, measure, primary
 from zoo.transfer.paired import Difference, difference
-from zoo.verbs.run import json_safe
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ from zoo.data.reading import read_dataset
 from zoo.data.types import Dataset, ReadOptions, Task
 from zoo.errors import UnknownNameError
 from zoo.models.backbone import Backbone
+from zoo.records.plain import json_safe
 from zoo.transfer.metrics import ClassRow
 from zoo.transfer.scores import RowScores
 from zoo.verbs.check import without_bad_files
 from zoo.verbs.extract import extract
-from zoo.verbs.run import json_safe
 from zoo.verbs.spaces import Naming, name_classes, open_space, rows_of
 
 
