@@ -7,13 +7,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from zoo.data.reading import read_dataset
 from zoo.data.types import Dataset, Examples
 from zoo.errors import UsageError
 from zoo.models.backbone import Backbone
 from zoo.records.runs import RunFolder
 from zoo.transfer.trained import Trained, load_trained
-from zoo.verbs.check import without_bad_files
+from zoo.verbs.check import opened_data
 from zoo.verbs.config import RunConfig, read_config
 from zoo.verbs.finetune import finetune, resume
 from zoo.verbs.run import Watch
@@ -65,7 +64,7 @@ def reread(config: RunConfig, data: Dataset | None, watch: Watch) -> tuple[Datas
     """The rows of a finished distillation, with the modalities of both, and its teacher."""
     assert config.distill is not None
     if data is None:
-        data = without_bad_files(read_dataset(str(config.data), config.read), config.read)
+        data = opened_data(str(config.data), config.read)
     teacher, _ = load_teacher(
         config.distill.teacher, selected(config), data, training=config.train, offline=config.offline, watch=watch
     )

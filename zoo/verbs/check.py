@@ -13,7 +13,7 @@ from typing import Any
 from zoo.catalog.spec import fingerprint
 from zoo.data.audio import AUDIO_DECODER, decode_audio
 from zoo.data.decode import DECODER, examine
-from zoo.data.reading import fingerprint_of, raw_dataset
+from zoo.data.reading import fingerprint_of, raw_dataset, read_dataset
 from zoo.data.types import AudioRef, Dataset, ImageRef, Problem, ReadOptions
 from zoo.errors import DataError, ZooError
 from zoo.records.files import published
@@ -179,6 +179,17 @@ def _keep(path: Path, seen: list[_Seen]) -> None:
     # Without a place to keep it, the images are looked at again next time.
     with suppress(OSError, ZooError), published(path) as temporary:
         temporary.write_text(json.dumps([asdict(each) for each in seen]), encoding="utf-8")
+
+
+def opened_data(source: str | Path, options: ReadOptions | None = None) -> Dataset:
+    """The data set that `read_dataset` gives, every file of it decodable.
+
+    Raises:
+        DataError: no data set, or files that cannot be decoded and are not to be skipped.
+        UnknownNameError: no file, folder or data set has that name.
+    """
+    options = options or ReadOptions()
+    return without_bad_files(read_dataset(source, options), options)
 
 
 def without_bad_files(

@@ -11,16 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.catalog.spec import Modality
-from zoo.data.reading import read_dataset
 from zoo.data.types import MANY_ANSWERS, Dataset, ReadOptions, Task
 from zoo.errors import UnknownNameError, UsageError
 from zoo.models.backbone import Backbone
 from zoo.transfer.metrics import bootstrap, measure, primary
 from zoo.transfer.probe import predict, solve
 from zoo.transfer.zeroshot import ANSWERED, Array, unit
-from zoo.verbs.check import without_bad_files
 from zoo.verbs.extract import extract
-from zoo.verbs.spaces import Naming, Space, embed_texts, open_space, rows_of
+from zoo.verbs.spaces import Naming, Space, embed_texts, open_beside, rows_of
 
 CENTRES = ("nothing", "modality")
 NAMES = "names"
@@ -124,17 +122,11 @@ def cross_modal(
     """
     if centre not in CENTRES:
         raise UnknownNameError("centre", centre, CENTRES, help=f"use {' or '.join(CENTRES)}")
-    space = open_space(backbone, weights=weights, offline=offline)
-    for note in space.notes:
-        say(f"note: {note}")
-    if not isinstance(data, Dataset):
-        read = read or ReadOptions(seed=seed)
-        data = without_bad_files(read_dataset(data, read), read)
+    read = read or ReadOptions(seed=seed)
+    space, data = open_beside(backbone, data, read=read, weights=weights, offline=offline, say=say)
     _check(data, train, test)
-    given = (templates,) if isinstance(templates, str) else tuple(templates)
-    naming = Naming(given, str(names) if isinstance(names, Path) else names)
     held, task = data.splits[data.held_out], data.task
-    made = _Embeddings(space, data, naming, centre, device, progress)
+    made = _Embeddings(space, data, Naming.of(templates, names), centre, device, progress)
     metric, results = primary(task), []
     for source in train:
         features, targets = made.learned(source)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from zoo.data.labels import column
-from zoo.data.reading import encode, read_dataset
+from zoo.data.reading import encode
 from zoo.data.types import Dataset, Examples, ReadOptions, Task
 from zoo.errors import DataError, UnknownNameError
 from zoo.models.backbone import Backbone
@@ -20,7 +20,7 @@ from zoo.transfer.devices import choose_device
 from zoo.transfer.metrics import ClassRow
 from zoo.transfer.scores import score
 from zoo.transfer.trained import Trained, load_trained
-from zoo.verbs.check import without_bad_files
+from zoo.verbs.check import opened_data
 from zoo.verbs.config import read_config
 
 
@@ -121,7 +121,7 @@ def _dataset(
     source = str(data) if data is not None else own.data
     if source is None:
         raise DataError(f"{folder.path} does not say which data it was trained on", help="name the data")
-    found = without_bad_files(read_dataset(source, options), options)
+    found = opened_data(source, options)
     recorded = folder.read_json("data.json")
     if data is None and recorded.get("splits", {}).get(found.held_out) != list(found.splits[found.held_out].ids):
         raise DataError(f"the data of {folder.path} have changed since the run", help="name the data to use")

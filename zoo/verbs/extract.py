@@ -89,11 +89,9 @@ def extract(
     if batch_size is not None and batch_size < 1:
         raise UsageError(f"--batch-size {batch_size} is not above 0", help="give a positive number, or leave it out")
     if isinstance(data, str | Path):
-        from zoo.data.reading import read_dataset
-        from zoo.verbs.check import without_bad_files
+        from zoo.verbs.check import opened_data
 
-        read = read or ReadOptions()
-        data = without_bad_files(read_dataset(data, read), read)
+        data = opened_data(data, read)
     examples, splits, task = _rows(data, split)
     if isinstance(backbone, str):
         backbone = load(backbone, weights=weights, towers=tuple(examples.inputs), offline=offline)

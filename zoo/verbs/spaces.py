@@ -10,7 +10,7 @@ from pathlib import Path
 from zoo.catalog.discovery import default_catalog
 from zoo.catalog.names import Selection
 from zoo.catalog.spec import Modality
-from zoo.data.types import Dataset, Examples, Task
+from zoo.data.types import Dataset, Examples, ReadOptions, Task
 from zoo.errors import UsageError
 from zoo.models.backbone import Backbone
 from zoo.models.dual import DualEncoder, dual_encoder
@@ -18,6 +18,7 @@ from zoo.models.load import build
 from zoo.transfer.named import Named, names_classes
 from zoo.transfer.options import Training
 from zoo.transfer.zeroshot import Array, ClassTexts, class_prompts, class_texts, read_names
+from zoo.verbs.check import opened_data
 from zoo.verbs.config import RunConfig
 from zoo.verbs.extract import extract
 from zoo.verbs.run import Event, Watch
@@ -31,6 +32,12 @@ class Naming:
     """With `{}` where the name goes, or names of sets of templates; empty: those for photos."""
     names: Mapping[str, str] | str | None = None
     """How a class is spoken of, by label, or the path of a file; None: the labels, `_` and `-` as spaces."""
+
+    @classmethod
+    def of(cls, templates: str | Sequence[str], names: Mapping[str, str] | str | Path | None) -> Naming:
+        """The same from one template or several, and from names or the path of their file."""
+        given = (templates,) if isinstance(templates, str) else tuple(templates)
+        return cls(given, str(names) if isinstance(names, Path) else names)
 
     def prompts(self, task: Task) -> tuple[tuple[str, ...], ...]:
         """What is written of each class of a task, one a template."""
@@ -85,6 +92,27 @@ def open_space(backbone: str | Backbone, *, weights: str | None = None, offline:
     (one,) = selections
     whole = replace(one, towers=tuple(each for each in one.spec.modalities if each in ("image", "text")))
     return Space(dual_encoder(build(whole, offline=offline, seed=seed)), one.towers, one.notes)
+
+
+def open_beside(
+    backbone: str | Backbone,
+    data: str | Path | Dataset,
+    *,
+    read: ReadOptions | None,
+    weights: str | None,
+    offline: bool,
+    say: Callable[[str], None],
+) -> tuple[Space, Dataset]:
+    """Both towers of a dual encoder, and the data that they are for; `say` hears what was chosen.
+
+    Raises:
+        UsageError: a backbone without a text space.
+        DataError: bad data.
+    """
+    space = open_space(backbone, weights=weights, offline=offline)
+    for note in space.notes:
+        say(f"note: {note}")
+    return space, data if isinstance(data, Dataset) else opened_data(data, read)
 
 
 def name_classes(

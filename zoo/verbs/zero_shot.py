@@ -7,16 +7,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from zoo.data.reading import read_dataset
 from zoo.data.types import Dataset, ReadOptions, Task
 from zoo.errors import UnknownNameError
 from zoo.models.backbone import Backbone
 from zoo.records.plain import json_safe
 from zoo.transfer.metrics import ClassRow
 from zoo.transfer.scores import RowScores
-from zoo.verbs.check import without_bad_files
 from zoo.verbs.extract import extract
-from zoo.verbs.spaces import Naming, name_classes, open_space, rows_of
+from zoo.verbs.spaces import Naming, name_classes, open_beside, rows_of
 
 
 @dataclass(frozen=True)
@@ -95,19 +93,12 @@ def zero_shot(
         UsageError: a backbone without a text space, or a task without classes to choose from.
         DataError: bad data, or names that do not fit the classes.
     """
-    space = open_space(backbone, weights=weights, offline=offline)
-    for note in space.notes:
-        say(f"note: {note}")
-    if not isinstance(data, Dataset):
-        read = read or ReadOptions()
-        data = without_bad_files(read_dataset(data, read), read)
+    space, data = open_beside(backbone, data, read=read, weights=weights, offline=offline, say=say)
     split = split or data.held_out
     if split not in data.splits:
         raise UnknownNameError("split", split, data.splits, help=f"the splits are {', '.join(data.splits)}")
     modality = space.modality(data)
-    given = (templates,) if isinstance(templates, str) else tuple(templates)
-    naming = Naming(given, str(names) if isinstance(names, Path) else names)
-    texts = name_classes(space.both, data.task, naming, device=device)
+    texts = name_classes(space.both, data.task, Naming.of(templates, names), device=device)
     rows = rows_of(data.splits[split], modality)
     found = extract(space.both.tower(modality), rows, device=device, progress=progress).features
     assert rows.targets is not None
