@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from zoo.catalog.discovery import default_catalog
 from zoo.data.types import Examples, Task
 from zoo.models.backbone import Backbone
+from zoo.models.composed import is_pretrained
 from zoo.records.runs import RunFolder
 from zoo.transfer.against import OURS, TITLES, verdicts
 from zoo.transfer.baseline import random_twin, reloaded
@@ -21,7 +22,6 @@ from zoo.transfer.probe import predict, solve
 from zoo.transfer.solvers import only_solved
 from zoo.transfer.trained import Trained, load_trained, set_pooling
 from zoo.verbs.config import Output, RunConfig
-from zoo.verbs.opening import is_pretrained
 from zoo.verbs.run import Event
 from zoo.verbs.session import Session
 from zoo.verbs.sidebyside import Candidate, SideBySide, side_by_side

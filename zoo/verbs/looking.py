@@ -16,13 +16,14 @@ from zoo.data.augment import recipe
 from zoo.data.batches import Loader
 from zoo.data.types import Examples, Task
 from zoo.models.backbone import Backbone, Processor
+from zoo.models.composed import is_pretrained
 from zoo.transfer.devices import choose_device
 from zoo.transfer.evidence import Costs, Evidence, Probed, StageSeen
 from zoo.transfer.metrics import greater_is_better, measure_one, primary
 from zoo.transfer.probe import predict, solve
 from zoo.transfer.timing import STEPS, TimedPass, TimedSteps, timed_pass, timed_steps
 from zoo.transfer.trained import task_processors
-from zoo.verbs.opening import Opened, is_pretrained
+from zoo.verbs.opening import Opened
 from zoo.verbs.run import Event
 
 SAMPLE, TIMED = 512, 4

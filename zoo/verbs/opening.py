@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 
 from zoo.catalog.discovery import default_catalog
 from zoo.catalog.names import Selection
-from zoo.catalog.spec import AudioPreprocess, ImagePreprocess
+from zoo.catalog.spec import ImagePreprocess, Modality
 from zoo.data.audio import seconds_of
 from zoo.data.augment import recipe
 from zoo.data.reading import read_dataset
-from zoo.data.types import Dataset, Examples
+from zoo.data.types import Dataset, Examples, ReadOptions
 from zoo.errors import UsageError
 from zoo.models.backbone import Backbone
-from zoo.models.fusion import Fused, Paired, fuse
+from zoo.models.composed import image_size_of, is_pretrained, seconds_heard
+from zoo.models.fusion import Paired, fuse
 from zoo.models.load import build, check_rows, check_serves, check_shaped, serving, shaped
 from zoo.transfer.against import check_against
 from zoo.transfer.devices import choose_device
@@ -32,7 +32,7 @@ from zoo.verbs.check import without_bad_files
 from zoo.verbs.config import RunConfig
 from zoo.verbs.known import Known
 from zoo.verbs.run import Event, Watch
-from zoo.verbs.spaces import check_pairs, of_pairs, open_named, open_space_of
+from zoo.verbs.spaces import Space, check_pairs, of_pairs, open_named, open_space_of
 from zoo.verbs.teaching import open_teacher, read_for_both, student_training
 from zoo.verbs.unlabelled import open_unlabelled
 
@@ -69,48 +69,19 @@ def open_job(config: RunConfig, backbone: Backbone | None, data: Dataset | None,
     """
     if config.out.tensorboard:
         check_tensorboard()
-    notes: list[str] = []
     config = read_for_both(config, backbone)
-    selections: tuple[Selection, ...] = ()
-    if backbone is None:
-        if config.backbone is None or config.data is None:
-            raise UsageError("a backbone and data are needed", help="zoo finetune starter/glyph-cnn sklearn:digits")
-        selections = default_catalog().select(config.backbone, weights=config.weights, offline=config.offline)
-        notes += [note for selection in selections for note in selection.notes]
+    selections = _selected(config) if backbone is None else ()
     config = replace(config, train=with_text_head(config.train))
     space = open_space_of(config, backbone)
     check_pairs(config, data, selections, backbone)
     if data is None:
-        wanted = _wanted(selections, backbone)
-        options = config.read if config.read.modalities or wanted is None else replace(config.read, modalities=wanted)
-        watch(Event(note=f"reading {config.data}"))
-        data = read_dataset(str(config.data), options)
-        if space is not None and config.read.modalities is None and len(data.modalities) > 1:
-            # As the finished run will be evaluated: with what its one tower takes.
-            data = read_dataset(str(config.data), replace(options, modalities=(space.modality(data),)))
+        data = _read(config, _wanted(selections, backbone), space, watch)
     if space is not None:
         backbone = space.both.tower(space.modality(data))
-    # In detection the size is that of the canvas, and the backbone stays as it is.
-    size = config.train.image_size if data.task.kind != "detection" else None
-    if backbone is None:
-        served = [serving(each, data.modalities) for each in selections]
-        parts = [
-            build(each, offline=config.offline, seed=config.train.seed)
-            for each in shaped(served, channels=config.train.channels, image_size=size)
-        ]
-        backbone = parts[0] if len(parts) == 1 else fuse(*parts)
-    else:
-        check_shaped(backbone, channels=config.train.channels, image_size=size)
-    check_serves(backbone, data.modalities)
-    images = sum(len(examples) for examples in data.splits.values())
-    data = without_bad_files(
-        data, config.read, progress=lambda done: watch(Event(doing="checking", done=done, total=images))
-    )
-    of_both = data
-    data = _only(data, backbone)
-    texts = data.splits["train"].inputs.get("text")
-    if texts and isinstance(texts[0], tuple) and not isinstance(backbone, Paired):
-        backbone = Paired(backbone)
+    backbone = _fitting(config, backbone, selections, data)
+    of_both = _decodable(data, config.read, watch)
+    data = _only(of_both, backbone)
+    backbone = _of_two_texts(backbone, data)
     check_rows(backbone, data.splits.values())
     check_against(config.against, data.task, backbone)
     if data.task.kind == "pairs":
@@ -120,23 +91,19 @@ def open_job(config: RunConfig, backbone: Backbone | None, data: Dataset | None,
         set_pooling(backbone, training.pooling)
     named = open_named(space, data.task, training, watch)
     unlabelled = open_unlabelled(config.unlabelled, data, backbone, config.read, watch)
-    notes += [*data.notes, *_cut(data, backbone), *reasons, *(unlabelled.notes if unlabelled else ())]
-    rows = unlabelled.examples if unlabelled else None
-    guides, config, said = open_teacher(config, of_both, backbone, training, watch)
-    notes += said
-    weights = None
-    if training.class_weights is not None:
-        weights = class_weights(training.class_weights, data.task, data.splits["train"].targets)
-        notes.append(described(weights, data.task.classes))
+    chosen = [note for each in selections for note in each.notes]
+    notes = [*chosen, *data.notes, *_cut(data, backbone), *reasons, *(unlabelled.notes if unlabelled else ())]
+    guides, config, taught = open_teacher(config, of_both, backbone, training, watch)
+    weights, weighted = _weights(training, data)
     return Opened(
         config,
         data,
         backbone,
         training,
-        tuple(notes),
+        (*notes, *taught, *weighted),
         watch,
         guides,
-        unlabelled=rows,
+        unlabelled=unlabelled.examples if unlabelled else None,
         class_weights=weights,
         named=named,
     )
@@ -170,17 +137,14 @@ def settled(given: Training, data: Dataset, backbone: Backbone) -> tuple[Trainin
     return training, reasons
 
 
-def _cut(data: Dataset, backbone: Backbone) -> list[str]:
-    """How many recordings are longer than the backbone hears; by their headers."""
-    seconds = seconds_heard(backbone)
-    if seconds is None:
-        return []
-    refs = [ref for examples in data.splits.values() for ref in examples.inputs.get("audio", ())]
-    count = sum(seconds_of(ref) > seconds for ref in refs)
-    return [f"{count:,} of {len(refs):,} recordings are cut after {seconds:.4g} s"] if count else []
+def _selected(config: RunConfig) -> tuple[Selection, ...]:
+    """What the name of the backbone means."""
+    if config.backbone is None or config.data is None:
+        raise UsageError("a backbone and data are needed", help="zoo finetune starter/glyph-cnn sklearn:digits")
+    return default_catalog().select(config.backbone, weights=config.weights, offline=config.offline)
 
 
-def _wanted(selections: tuple[Selection, ...], backbone: Backbone | None) -> tuple[Any, ...] | None:
+def _wanted(selections: tuple[Selection, ...], backbone: Backbone | None) -> tuple[Modality, ...] | None:
     """The modalities to read; None where the data decide which towers are used."""
     if backbone is not None:
         return backbone.modalities
@@ -188,6 +152,44 @@ def _wanted(selections: tuple[Selection, ...], backbone: Backbone | None) -> tup
         return None
     found = dict.fromkeys(modality for each in selections for modality in each.towers)
     return tuple(m for m in ("image", "text", "audio") if m in found)
+
+
+def _read(config: RunConfig, wanted: tuple[Modality, ...] | None, space: Space | None, watch: Watch) -> Dataset:
+    """The data with these modalities, unless others were asked for; with one alone for one tower of a text space."""
+    options = config.read if config.read.modalities or wanted is None else replace(config.read, modalities=wanted)
+    watch(Event(note=f"reading {config.data}"))
+    data = read_dataset(str(config.data), options)
+    if space is not None and config.read.modalities is None and len(data.modalities) > 1:
+        # As the finished run will be evaluated: with what its one tower takes.
+        data = read_dataset(str(config.data), replace(options, modalities=(space.modality(data),)))
+    return data
+
+
+def _fitting(
+    config: RunConfig, backbone: Backbone | None, selections: tuple[Selection, ...], data: Dataset
+) -> Backbone:
+    """The backbone as it was given, or built as it was named, for these data and of the size that was asked for."""
+    # In detection the size is that of the canvas, and the backbone stays as it is.
+    size = config.train.image_size if data.task.kind != "detection" else None
+    if backbone is not None:
+        check_shaped(backbone, channels=config.train.channels, image_size=size)
+    else:
+        served = [serving(each, data.modalities) for each in selections]
+        parts = [
+            build(each, offline=config.offline, seed=config.train.seed)
+            for each in shaped(served, channels=config.train.channels, image_size=size)
+        ]
+        backbone = parts[0] if len(parts) == 1 else fuse(*parts)
+    check_serves(backbone, data.modalities)
+    return backbone
+
+
+def _decodable(data: Dataset, options: ReadOptions, watch: Watch) -> Dataset:
+    """The data without files that cannot be decoded, where these are to be skipped."""
+    total = sum(len(examples) for examples in data.splits.values())
+    return without_bad_files(
+        data, options, progress=lambda done: watch(Event(doing="checking", done=done, total=total))
+    )
 
 
 def _only(data: Dataset, backbone: Backbone) -> Dataset:
@@ -199,32 +201,26 @@ def _only(data: Dataset, backbone: Backbone) -> Dataset:
     return replace(data, splits=splits)
 
 
-def image_size_of(backbone: Backbone) -> int | None:
-    """The smallest that any part takes; None if none takes images."""
-    if isinstance(backbone, Paired):
-        return image_size_of(backbone.single)
-    if isinstance(backbone, Fused):
-        sizes = [image_size_of(part) for part in backbone.parts if isinstance(part, Backbone)]
-        return min((size for size in sizes if size is not None), default=None)
-    preprocess = backbone.spec.preprocess_for(backbone.weights).get("image")
-    return min(preprocess.size) if isinstance(preprocess, ImagePreprocess) else None
+def _of_two_texts(backbone: Backbone, data: Dataset) -> Backbone:
+    """The backbone for rows that hold two texts each, where they do; else as it is."""
+    texts = data.splits["train"].inputs.get("text")
+    pairs = texts and isinstance(texts[0], tuple)
+    return Paired(backbone) if pairs and not isinstance(backbone, Paired) else backbone
 
 
-def seconds_heard(backbone: Backbone) -> float | None:
-    """How much of a recording every part hears; None where there is no limit."""
-    if isinstance(backbone, Paired):
-        return seconds_heard(backbone.single)
-    if isinstance(backbone, Fused):
-        limits = [seconds_heard(part) for part in backbone.parts if isinstance(part, Backbone)]
-        return min((limit for limit in limits if limit is not None), default=None)
-    preprocess = backbone.spec.preprocess_for(backbone.weights).get("audio")
-    return preprocess.seconds if isinstance(preprocess, AudioPreprocess) else None
+def _cut(data: Dataset, backbone: Backbone) -> list[str]:
+    """How many recordings are longer than the backbone hears; by their headers."""
+    seconds = seconds_heard(backbone)
+    if seconds is None:
+        return []
+    refs = [ref for examples in data.splits.values() for ref in examples.inputs.get("audio", ())]
+    count = sum(seconds_of(ref) > seconds for ref in refs)
+    return [f"{count:,} of {len(refs):,} recordings are cut after {seconds:.4g} s"] if count else []
 
 
-def is_pretrained(backbone: Backbone) -> bool:
-    """Whether any part carries weights that were learned."""
-    if isinstance(backbone, Paired):
-        return is_pretrained(backbone.single)
-    if isinstance(backbone, Fused):
-        return any(is_pretrained(part) for part in backbone.parts if isinstance(part, Backbone))
-    return backbone.weights is not None
+def _weights(training: Training, data: Dataset) -> tuple[Weights | None, tuple[str, ...]]:
+    """How much the rows of each class count, and that in words; nothing where all count alike."""
+    if training.class_weights is None:
+        return None, ()
+    weights = class_weights(training.class_weights, data.task, data.splits["train"].targets)
+    return weights, (described(weights, data.task.classes),)

@@ -16,6 +16,7 @@ from zoo.data.letterbox import whole_strides
 from zoo.data.types import MANY_ANSWERS, Examples
 from zoo.errors import PluginError, UsageError
 from zoo.models.backbone import Backbone
+from zoo.models.composed import is_pretrained
 from zoo.models.dual import dual_encoder
 from zoo.models.heads import LossHead, check_answers, head_spec
 from zoo.models.pair_heads import PairHead
@@ -42,7 +43,7 @@ from zoo.transfer.trained import HeadOptions, Trained, save_trained, task_proces
 from zoo.transfer.unlabelled import Aligning, check_unlabelled
 from zoo.verbs.extract import extract
 from zoo.verbs.fitting import SHOWN_ROWS, Fitting
-from zoo.verbs.opening import Opened, is_pretrained
+from zoo.verbs.opening import Opened
 from zoo.verbs.run import Event, RunPlan
 
 

@@ -1,0 +1,38 @@
+"""What a backbone takes and carries, of whatever parts it consists."""
+
+from __future__ import annotations
+
+from zoo.catalog.spec import AudioPreprocess, ImagePreprocess
+from zoo.models.backbone import Backbone
+from zoo.models.fusion import Fused, Paired
+
+
+def image_size_of(backbone: Backbone) -> int | None:
+    """The smallest that any part takes; None if none takes images."""
+    if isinstance(backbone, Paired):
+        return image_size_of(backbone.single)
+    if isinstance(backbone, Fused):
+        sizes = [image_size_of(part) for part in backbone.parts if isinstance(part, Backbone)]
+        return min((size for size in sizes if size is not None), default=None)
+    preprocess = backbone.spec.preprocess_for(backbone.weights).get("image")
+    return min(preprocess.size) if isinstance(preprocess, ImagePreprocess) else None
+
+
+def seconds_heard(backbone: Backbone) -> float | None:
+    """How much of a recording every part hears; None where there is no limit."""
+    if isinstance(backbone, Paired):
+        return seconds_heard(backbone.single)
+    if isinstance(backbone, Fused):
+        limits = [seconds_heard(part) for part in backbone.parts if isinstance(part, Backbone)]
+        return min((limit for limit in limits if limit is not None), default=None)
+    preprocess = backbone.spec.preprocess_for(backbone.weights).get("audio")
+    return preprocess.seconds if isinstance(preprocess, AudioPreprocess) else None
+
+
+def is_pretrained(backbone: Backbone) -> bool:
+    """Whether any part carries weights that were learned."""
+    if isinstance(backbone, Paired):
+        return is_pretrained(backbone.single)
+    if isinstance(backbone, Fused):
+        return any(is_pretrained(part) for part in backbone.parts if isinstance(part, Backbone))
+    return backbone.weights is not None
