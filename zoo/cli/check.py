@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from zoo.cli import console
+from zoo.cli import console, options
+from zoo.cli.parsing import Grouped
 
 if TYPE_CHECKING:
     from zoo.verbs.check import CheckReport
@@ -14,26 +15,30 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("check", help="Look for bad rows, leaks and label typos.\n\nFor example  zoo check photos/")(check)
+    app.command(
+        "check",
+        help="Look for bad rows, leaks and label typos.\n\nFor example  zoo check photos/",
+        cls=Grouped,
+    )(check)
 
 
 def check(
-    data: Annotated[str, typer.Argument(help="A folder, a table, or a name such as sklearn:digits.")],
-    image_col: Annotated[str | None, typer.Option(help="Column of images.")] = None,
-    text_col: Annotated[str | None, typer.Option(help="Column of texts; a,b for pairs.")] = None,
-    audio_col: Annotated[str | None, typer.Option(help="Column of recordings.")] = None,
-    label_col: Annotated[str | None, typer.Option(help="Column of labels.")] = None,
+    data: options.Data[str],
+    image_col: options.ImageCol = None,
+    text_col: options.TextCols = None,
+    audio_col: options.AudioCol = None,
+    label_col: options.LabelCols = None,
     task: Annotated[
-        str | None, typer.Option(help="binary, multiclass, multilabel, regression, segmentation or tokens.")
+        str | None, options.of_data("binary, multiclass, multilabel, regression, segmentation or tokens.")
     ] = None,
-    encoding: Annotated[str, typer.Option(help="Of text files.")] = "utf-8",
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Unreadable files are a warning.")] = False,
-    bad_limit: Annotated[float, typer.Option(help="Share of files that --skip-bad passes over.")] = 0.01,
-    drop_empty: Annotated[bool, typer.Option("--drop-empty", help="Empty rows are a warning.")] = False,
-    allow_leak: Annotated[bool, typer.Option("--allow-leak", help="Rows in two splits are a warning.")] = False,
-    max_pixels: Annotated[int, typer.Option(help="Of an image; more are refused.")] = 100_000_000,
-    max_seconds: Annotated[float, typer.Option(help="Of a recording; longer ones are refused.")] = 3600,
-    json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    encoding: options.Encoding[str] = "utf-8",
+    skip_bad: Annotated[bool, options.of_data("Unreadable files are a warning.", "--skip-bad")] = False,
+    bad_limit: options.BadLimit[float] = 0.01,
+    drop_empty: Annotated[bool, options.of_data("Empty rows are a warning.", "--drop-empty")] = False,
+    allow_leak: Annotated[bool, options.of_data("Rows in two splits are a warning.", "--allow-leak")] = False,
+    max_pixels: options.MaxPixels[int] = 100_000_000,
+    max_seconds: options.MaxSeconds[float] = 3600,
+    json: options.Json = False,
 ) -> None:
     """Parse, call the verb, render."""
     from zoo.data.types import ReadOptions

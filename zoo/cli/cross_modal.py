@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from zoo.cli import console
+from zoo.cli import console, options
+from zoo.cli.parsing import Grouped
 
 
 def register(app: typer.Typer) -> None:
@@ -16,30 +17,27 @@ def register(app: typer.Typer) -> None:
         "cross-modal",
         help="Learn from texts and test on images, and the reverse.\n\n"
         "For example  zoo cross-modal open_clip/ViT-B-32 posts.csv --shots 4",
+        cls=Grouped,
     )(cross_modal)
 
 
 def cross_modal(
-    backbone: Annotated[str, typer.Argument(help="A dual encoder such as open_clip/ViT-B-32, or a run with both.")],
+    backbone: options.DualEncoder,
     data: Annotated[str, typer.Argument(help="A table with images, texts and labels.")],
     train: Annotated[str, typer.Option(help="Of image, text, names, joined by +; several as a,b.")] = "",
     test: Annotated[str, typer.Option(help="image, text, or image,text.")] = "",
-    shots: Annotated[int | None, typer.Option(help="Keep K training rows a class.")] = None,
-    seed: Annotated[int, typer.Option(help="Of splits, shots and folds.")] = 0,
+    shots: options.Shots = None,
+    seed: options.Seed[int] = 0,
     centre: Annotated[str, typer.Option(help="nothing, or modality: each has its own mean taken off.")] = "nothing",
-    templates: Annotated[
-        list[str] | None, typer.Option("--templates", "-t", help="As 'a photo of a {}.', again for more.")
-    ] = None,
-    classes: Annotated[
-        Path | None, typer.Option(help="How classes are called: JSON from label to name, or a name a line.")
-    ] = None,
-    weights: Annotated[str | None, typer.Option(help="A tag, random, or the path of a file.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
-    image_col: Annotated[str | None, typer.Option(help="Column of images.")] = None,
-    text_col: Annotated[str | None, typer.Option(help="Column of texts.")] = None,
-    label_col: Annotated[str | None, typer.Option(help="Column of labels.")] = None,
-    offline: Annotated[bool, typer.Option("--offline", help="Never touch the network.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    templates: options.Templates = None,
+    classes: options.Classes[Path | None] = None,
+    weights: options.Weights = None,
+    device: options.Device[str] = "auto",
+    image_col: options.ImageCol = None,
+    text_col: options.TextCol = None,
+    label_col: options.LabelCol = None,
+    offline: options.Offline = False,
+    json: options.Json = False,
 ) -> None:
     """Parse, call the verb, render."""
     from zoo.data.types import ReadOptions

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from zoo.cli import console
-from zoo.cli.parsing import Grouped, given, names, options_of, under
+from zoo.cli import console, options
+from zoo.cli.options import under
+from zoo.cli.parsing import Grouped, given, names, options_of
 from zoo.cli.stopping import stoppable
 from zoo.errors import UsageError
 
 if TYPE_CHECKING:
     from zoo.verbs.sidebyside import SideBySide
 
-_taught, _data, _out = under("From the teacher"), under("Data"), under("Output")
+_taught = under("From the teacher")
 
 
 def register(app: typer.Typer) -> None:
@@ -31,7 +32,7 @@ def register(app: typer.Typer) -> None:
 def distill(
     teacher: Annotated[str | None, typer.Argument(help="A finished run, or a backbone, which is probed.")] = None,
     student: Annotated[str | None, typer.Argument(help="A backbone such as torchvision/mobilenet_v3_small.")] = None,
-    data: Annotated[str | None, typer.Argument(help="A folder, a table, or a name, with what both read.")] = None,
+    data: options.DataOfBoth[str | None] = None,
     by: Annotated[str | None, _taught("logits, features, distances, angles; several with commas.")] = None,
     alpha: Annotated[float | None, _taught("The teacher's share of the loss; the labels have the rest.")] = None,
     temperature: Annotated[float | None, _taught("By which logits are divided.")] = None,
@@ -40,28 +41,28 @@ def distill(
     unlabelled: Annotated[str | None, _taught("Rows without labels, which the teacher answers too.")] = None,
     compare: Annotated[bool, _taught("Train the student alone too, and set all side by side.", "--compare")] = False,
     weights: Annotated[str | None, typer.Option(help="Of the student: a tag, random, or a file.")] = None,
-    strategy: Annotated[str | None, typer.Option(help="full, lp-ft, ...; see `zoo list strategies`.")] = None,
-    head: Annotated[str | None, typer.Option(help="Of the student; see `zoo list heads`.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the training rows.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Rows a step.")] = None,
-    lr: Annotated[float | None, typer.Option(help="Learning rate of the head.")] = None,
-    augment: Annotated[str | None, typer.Option(help="Of the student's images: none, light, strong.")] = None,
-    image_size: Annotated[int | None, typer.Option(help="Pixels of a side, where not those of the weights.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of splits, weights, order and augmentation.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:1.")] = None,
-    image_col: Annotated[str | None, _data("Column of images.")] = None,
-    text_col: Annotated[str | None, _data("Column of texts; a,b for pairs.")] = None,
-    label_col: Annotated[str | None, _data("Column of labels; a,b for several.")] = None,
-    task: Annotated[str | None, _data("binary, multiclass, multilabel or regression.")] = None,
-    shots: Annotated[int | None, _data("Keep K training rows a class.")] = None,
-    limit: Annotated[int | None, _data("Keep at most N training rows.")] = None,
-    config: Annotated[Path | None, typer.Option(help="YAML file with every other option of `zoo finetune`.")] = None,
+    strategy: options.Strategy[str | None] = None,
+    head: options.Head = None,
+    epochs: options.Epochs = None,
+    batch_size: options.RowsAStep = None,
+    lr: options.Lr = None,
+    augment: options.Augment = None,
+    image_size: options.ImageSize = None,
+    seed: options.Seed[int | None] = None,
+    device: options.Device[str | None] = None,
+    image_col: options.ImageCol = None,
+    text_col: options.TextCols = None,
+    label_col: options.LabelCols = None,
+    task: options.PlainTask = None,
+    shots: options.Shots = None,
+    limit: options.Limit = None,
+    config: options.Config = None,
     resume: Annotated[str | None, typer.Option(help="Go on with this run, and the one beside it.")] = None,
-    out: Annotated[str | None, _out("Where runs lie.", "--out", "-o")] = None,
-    name: Annotated[str | None, _out("Of the run's folder.")] = None,
-    overwrite: Annotated[bool, _out("Replace a run of that name.", "--overwrite")] = False,
-    offline: Annotated[bool, typer.Option("--offline", help="Never touch the network.")] = False,
-    json: Annotated[bool, _out("Print the result as JSON.", "--json")] = False,
+    out: options.RunsFolder[str | None] = None,
+    name: options.Name = None,
+    overwrite: options.Overwrite = False,
+    offline: options.Offline = False,
+    json: options.Json = False,
 ) -> None:
     """Parse, call the verb, render."""
     taught = given(

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zoo.cli import console
+from zoo.cli import console, options
+from zoo.cli.parsing import Grouped
 
 if TYPE_CHECKING:
     from zoo.verbs.evaluate import Evaluation
@@ -15,19 +16,21 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("evaluate", help="Measure a run, with intervals and per class.\n\nFor example  zoo evaluate runs/last")(
-        evaluate
-    )
+    app.command(
+        "evaluate",
+        help="Measure a run, with intervals and per class.\n\nFor example  zoo evaluate runs/last",
+        cls=Grouped,
+    )(evaluate)
 
 
 def evaluate(
-    run: Annotated[str, typer.Argument(help="A run's folder, its name, or last.")],
+    run: options.Run,
     data: Annotated[str | None, typer.Argument(help="Other data; the run's own held-out rows if not given.")] = None,
-    split: Annotated[str | None, typer.Option(help="test if there is one, else val.")] = None,
-    batch_size: Annotated[int, typer.Option(help="Rows at once.")] = 32,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
-    out: Annotated[str, typer.Option("--out", "-o", help="Where runs lie.")] = "runs",
-    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    split: options.Split = None,
+    batch_size: options.RowsAtOnce[int] = 32,
+    device: options.Device[str] = "auto",
+    out: options.RunsFolder[str] = "runs",
+    json: options.Json = False,
 ) -> None:
     """Parse, call the verb, render."""
     from zoo.verbs.evaluate import evaluate as verb

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from zoo.cli import console
+from zoo.cli import console, options
+from zoo.cli.parsing import Grouped
 from zoo.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,28 +20,30 @@ FORMATS = (".safetensors", ".parquet", ".npy")
 def register(app: typer.Typer) -> None:
     """Add the command."""
     app.command(
-        "extract", help="Write features to a file.\n\nFor example  zoo extract resnet18 photos/ -o features.safetensors"
+        "extract",
+        help="Write features to a file.\n\nFor example  zoo extract resnet18 photos/ -o features.safetensors",
+        cls=Grouped,
     )(extract)
 
 
 def extract(
-    backbone: Annotated[str, typer.Argument(help="Such as torchvision/resnet18.")],
-    data: Annotated[str, typer.Argument(help="A folder, a table, or a name such as sklearn:digits.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help=f"A file ending in {', '.join(FORMATS)}.")],
+    backbone: options.Backbone[str],
+    data: options.Data[str],
+    output: Annotated[Path, options.of_output(f"A file ending in {', '.join(FORMATS)}.", "--output", "-o")],
     level: Annotated[str, typer.Option(help="pooled, tokens, or the name of a stage.")] = "pooled",
-    pooling: Annotated[str | None, typer.Option(help="native, cls, mean, max or last.")] = None,
-    split: Annotated[str | None, typer.Option(help="Only this split.")] = None,
-    weights: Annotated[str | None, typer.Option(help="A tag, random, or the path of a file.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Rows at once.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
-    image_col: Annotated[str | None, typer.Option(help="Column of images.")] = None,
-    text_col: Annotated[str | None, typer.Option(help="Column of texts.")] = None,
-    audio_col: Annotated[str | None, typer.Option(help="Column of recordings.")] = None,
-    label_col: Annotated[str | None, typer.Option(help="Column of labels.")] = None,
+    pooling: options.Pooling = None,
+    split: Annotated[str | None, options.of_data("Only this split.")] = None,
+    weights: options.Weights = None,
+    batch_size: options.RowsAtOnce[int | None] = None,
+    device: options.Device[str] = "auto",
+    image_col: options.ImageCol = None,
+    text_col: options.TextCols = None,
+    audio_col: options.AudioCol = None,
+    label_col: options.LabelCols = None,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Compute anew and keep nothing.")] = False,
-    offline: Annotated[bool, typer.Option("--offline", help="Never touch the network.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print a summary as JSON.")] = False,
+    offline: options.Offline = False,
+    overwrite: Annotated[bool, options.of_output("Replace the file.", "--overwrite")] = False,
+    json: options.Json = False,
 ) -> None:
     """Parse, call the verb, write, render."""
     if output.suffix not in FORMATS:

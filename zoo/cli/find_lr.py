@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zoo.cli import console
-from zoo.cli.parsing import given, names, options_of
+from zoo.cli import console, options
+from zoo.cli.parsing import Grouped, given, names, options_of
 
 if TYPE_CHECKING:
     from zoo.transfer.rates import RateSweep
@@ -28,34 +27,35 @@ def register(app: typer.Typer) -> None:
         "find-lr",
         help="Find a learning rate, and draw the curve of the loss.\n\n"
         "For example  zoo find-lr torchvision/resnet18 photos/ --plot lr.png",
+        cls=Grouped,
     )(find_lr)
 
 
 def find_lr(
-    backbone: Annotated[str, typer.Argument(help="Such as torchvision/resnet18, a folder, or a+b.")],
-    data: Annotated[str, typer.Argument(help="A folder, a table, or a name such as sklearn:digits.")],
+    backbone: options.Backbone[str],
+    data: options.Data[str],
     strategy: Annotated[str | None, typer.Option(help="One that trains by steps, such as full or head.")] = None,
-    unfreeze: Annotated[int | None, typer.Option(help="Stages that partial trains, from the top.")] = None,
-    strategy_options: Annotated[str | None, typer.Option(help="Of other strategies, as in rank=16.")] = None,
+    unfreeze: options.Unfreeze[int | None] = None,
+    strategy_options: options.StrategyOptions = None,
     low: Annotated[float, typer.Option(help="Rate of the first step.")] = 1e-7,
     high: Annotated[float, typer.Option(help="Rate of the last step.")] = 10.0,
     steps: Annotated[int, typer.Option(help="From the lowest rate to the highest.")] = 100,
-    plot: Annotated[Path | None, typer.Option(help="Picture of the curve: .png, .svg or .pdf.")] = None,
-    weights: Annotated[str | None, typer.Option(help="A tag, random, or the path of a file.")] = None,
-    head: Annotated[str | None, typer.Option(help="linear, mlp, attention, ...")] = None,
-    loss: Annotated[str | None, typer.Option(help="As in zoo finetune.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Rows at once.")] = None,
-    backbone_lr: Annotated[float | None, typer.Option(help="Rate of the backbone relative to the head.")] = None,
-    optimizer: Annotated[str | None, typer.Option(help="sgd, adam or adamw.")] = None,
-    label_col: Annotated[str | None, typer.Option(help="Column of labels.")] = None,
-    text_col: Annotated[str | None, typer.Option(help="Column of texts; a,b for pairs.")] = None,
-    image_col: Annotated[str | None, typer.Option(help="Column of images.")] = None,
-    limit: Annotated[int | None, typer.Option(help="Keep at most N training rows.")] = None,
-    seed: Annotated[int, typer.Option(help="Of splits, weights and order.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
-    config: Annotated[Path | None, typer.Option(help="YAML file of zoo finetune; options given here win.")] = None,
-    offline: Annotated[bool, typer.Option("--offline", help="Never touch the network.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print the curve as JSON.")] = False,
+    plot: options.Plot = None,
+    weights: options.Weights = None,
+    head: options.Head = None,
+    loss: options.Loss = None,
+    batch_size: options.RowsAStep = None,
+    backbone_lr: options.BackboneLr[float | None] = None,
+    optimizer: options.Optimizer = None,
+    label_col: options.LabelCols = None,
+    text_col: options.TextCols = None,
+    image_col: options.ImageCol = None,
+    limit: options.Limit = None,
+    seed: options.Seed[int] = 0,
+    device: options.Device[str] = "auto",
+    config: options.Config = None,
+    offline: options.Offline = False,
+    json: options.Json = False,
 ) -> None:
     """Parse, call the verb, render."""
     from zoo.transfer.rate_plot import check_picture

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from zoo.cli import console
-from zoo.cli.parsing import Grouped, given, names, under
+from zoo.cli import console, options
+from zoo.cli.parsing import Grouped, given, names
 from zoo.cli.stopping import stoppable
 from zoo.errors import UsageError
-
-_data, _out = under("Data"), under("Output")
 
 
 def register(app: typer.Typer) -> None:
@@ -28,30 +25,30 @@ def register(app: typer.Typer) -> None:
 def hybrid(
     large: Annotated[str, typer.Argument(help="A finished run, or a backbone.")],
     small: Annotated[str, typer.Argument(help="A backbone such as torchvision/mobilenet_v3_small.")],
-    data: Annotated[str, typer.Argument(help="A folder, a table, or a name, with what both read.")],
+    data: options.DataOfBoth[str],
     share: Annotated[float, typer.Option(help="Of the epochs, in which features are learned.")] = 0.5,
-    unlabelled: Annotated[str | None, typer.Option(help="Rows without labels, whose features are learned too.")] = None,
+    unlabelled: Annotated[str | None, options.of_data("Rows without labels, whose features are learned too.")] = None,
     weights: Annotated[str | None, typer.Option(help="Of the small model: a tag, random, or a file.")] = None,
     strategy: Annotated[str | None, typer.Option(help="Of the second part; lp-ft if not given.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Of both parts together.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Rows a step.")] = None,
-    lr: Annotated[float | None, typer.Option(help="Learning rate of the head.")] = None,
-    augment: Annotated[str | None, typer.Option(help="Of images: none, light, strong.")] = None,
-    image_size: Annotated[int | None, typer.Option(help="Pixels of a side, where not those of the weights.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of splits, weights, order and augmentation.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:1.")] = None,
-    image_col: Annotated[str | None, _data("Column of images.")] = None,
-    text_col: Annotated[str | None, _data("Column of texts; a,b for pairs.")] = None,
-    label_col: Annotated[str | None, _data("Column of labels; a,b for several.")] = None,
-    task: Annotated[str | None, _data("binary, multiclass, multilabel or regression.")] = None,
-    shots: Annotated[int | None, _data("Keep K training rows a class.")] = None,
-    limit: Annotated[int | None, _data("Keep at most N training rows.")] = None,
-    config: Annotated[Path | None, typer.Option(help="YAML file with every other option of `zoo finetune`.")] = None,
-    out: Annotated[str | None, _out("Where runs lie.", "--out", "-o")] = None,
-    name: Annotated[str | None, _out("Of the runs' folders.")] = None,
-    overwrite: Annotated[bool, _out("Replace runs of that name.", "--overwrite")] = False,
-    offline: Annotated[bool, typer.Option("--offline", help="Never touch the network.")] = False,
-    json: Annotated[bool, _out("Print the result as JSON.", "--json")] = False,
+    batch_size: options.RowsAStep = None,
+    lr: options.Lr = None,
+    augment: options.Augment = None,
+    image_size: options.ImageSize = None,
+    seed: options.Seed[int | None] = None,
+    device: options.Device[str | None] = None,
+    image_col: options.ImageCol = None,
+    text_col: options.TextCols = None,
+    label_col: options.LabelCols = None,
+    task: options.PlainTask = None,
+    shots: options.Shots = None,
+    limit: options.Limit = None,
+    config: options.Config = None,
+    out: options.RunsFolder[str | None] = None,
+    name: options.Name = None,
+    overwrite: options.Overwrite = False,
+    offline: options.Offline = False,
+    json: options.Json = False,
 ) -> None:
     """Parse, call the verb, render."""
     from zoo.cli.distill import show

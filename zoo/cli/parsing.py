@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import typer
 from typer.core import TyperCommand
 
+from zoo.cli.options import HEADINGS
 from zoo.errors import UsageError
 
 PARSE_ERRORS: type[Exception] = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
@@ -25,14 +26,10 @@ class Grouped(TyperCommand):
             record = param.get_help_record(ctx)
             if record is not None:
                 groups.setdefault(getattr(param, "rich_help_panel", None) or heading, []).append(record)
-        for heading, records in groups.items():
+        shared = {heading: place for place, heading in enumerate(HEADINGS)}
+        for heading, records in sorted(groups.items(), key=lambda group: shared.get(group[0], -1)):
             with formatter.section(heading):
                 formatter.write_dl(records)
-
-
-def under(heading: str) -> Callable[..., Any]:
-    """Options that `--help` shows under a heading of their own: help first, then other spellings than the name."""
-    return lambda help, *names: typer.Option(*names, help=help, rich_help_panel=heading)  # noqa: A006
 
 
 def given(**values: Any) -> dict[str, Any]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
-from zoo.cli import console
+from zoo.cli import console, options
 from zoo.cli.parsing import options_of
 
 
@@ -20,20 +20,18 @@ def register(app: typer.Typer) -> None:
 
 
 def plan(
-    name: Annotated[str, typer.Argument(help="Backbone, such as torchvision/resnet18 or a fused a+b.")],
-    strategy: Annotated[str, typer.Option(help="linear-probe, full, lora, ...; see `zoo list strategies`.")] = "full",
-    unfreeze: Annotated[int, typer.Option(help="Stages that partial trains, from the top.")] = 1,
-    backbone_lr: Annotated[float, typer.Option(help="Rate of the backbone relative to the head.")] = 0.1,
-    strategy_options: Annotated[
-        str | None, typer.Option(help="Of other strategies, as in decay=0.8 or rank=16.")
-    ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the value as JSON.")] = False,
+    name: options.Backbone[str],
+    strategy: options.Strategy[str] = "full",
+    unfreeze: options.Unfreeze[int] = 1,
+    backbone_lr: options.BackboneLr[float] = 0.1,
+    strategy_options: options.StrategyOptions = None,
+    json: options.Json = False,
 ) -> None:
     """Parse, call the verb, render."""
     from zoo.verbs.plan import plan as make
 
-    options = options_of(strategy_options)
-    made = make(name, strategy=strategy, unfreeze=unfreeze, backbone_lr=backbone_lr, strategy_options=options)
+    given = options_of(strategy_options)
+    made = make(name, strategy=strategy, unfreeze=unfreeze, backbone_lr=backbone_lr, strategy_options=given)
     if json:
         return console.print_json(asdict(made))
     for note in made.notes:

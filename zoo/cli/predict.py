@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from zoo.cli import console
+from zoo.cli import console, options
+from zoo.cli.parsing import Grouped
 
 
 def register(app: typer.Typer) -> None:
@@ -17,23 +18,24 @@ def register(app: typer.Typer) -> None:
     app.command(
         "predict",
         help="Predict files, folders, tables or lines of text.\n\nFor example  zoo predict runs/last photos/new/",
+        cls=Grouped,
     )(predict)
 
 
 def predict(
-    run: Annotated[str, typer.Argument(help="A run's folder, its name, or last.")],
+    run: options.Run,
     inputs: Annotated[
         list[str], typer.Argument(help="Files, folders, tables, texts; - reads lines from standard input.")
     ],
     top: Annotated[int, typer.Option(help="Probabilities shown for each input.")] = 3,
-    batch_size: Annotated[int, typer.Option(help="Rows at once.")] = 32,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
-    out: Annotated[str, typer.Option("--out", "-o", help="Where runs lie.")] = "runs",
-    image_col: Annotated[str | None, typer.Option(help="Column of images in a table.")] = None,
-    text_col: Annotated[str | None, typer.Option(help="Column of texts in a table; a,b for pairs.")] = None,
-    audio_col: Annotated[str | None, typer.Option(help="Column of recordings in a table.")] = None,
-    masks: Annotated[str | None, typer.Option(help="New folder for the masks of a segmentation, as PNG.")] = None,
-    boxes: Annotated[str | None, typer.Option(help="New folder for the images of a detection, drawn on.")] = None,
+    batch_size: options.RowsAtOnce[int] = 32,
+    device: options.Device[str] = "auto",
+    out: options.RunsFolder[str] = "runs",
+    image_col: options.ImageCol = None,
+    text_col: options.TextCols = None,
+    audio_col: options.AudioCol = None,
+    masks: Annotated[str | None, options.of_output("New folder for the masks of a segmentation, as PNG.")] = None,
+    boxes: Annotated[str | None, options.of_output("New folder for the images of a detection, drawn on.")] = None,
 ) -> None:
     """Parse, call the verb, print each prediction as it comes; exit code 3 if any input was bad."""
     from zoo.data.types import ReadOptions

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zoo.cli import console
+from zoo.cli import console, options
+from zoo.cli.parsing import Grouped
 from zoo.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,31 +21,32 @@ def register(app: typer.Typer) -> None:
         "probe",
         help="Solve heads on frozen features of few and many rows.\n\n"
         "For example  zoo probe torchvision/resnet18 photos/ --shots 1,4,16,all",
+        cls=Grouped,
     )(probe)
 
 
 def probe(
-    backbone: Annotated[str, typer.Argument(help="Such as torchvision/resnet18, a folder, or a+b.")],
-    data: Annotated[str, typer.Argument(help="A folder, a table, or a name such as sklearn:digits.")],
-    shots: Annotated[str | None, typer.Option(help="Rows a class, or rows in all for labels and numbers.")] = None,
+    backbone: options.Backbone[str],
+    data: options.Data[str],
+    shots: Annotated[str | None, options.of_data("Rows a class, or rows in all for labels and numbers.")] = None,
     seeds: Annotated[int, typer.Option(help="Draws of each number of rows.")] = 5,
     heads: Annotated[str | None, typer.Option(help="linear, knn, prototypes; all that fit the task.")] = None,
     metric: Annotated[str | None, typer.Option(help="Such as macro_f1; the task's main one if not given.")] = None,
-    plot: Annotated[Path | None, typer.Option(help="Write the curves to a .png, .svg or .pdf.")] = None,
-    weights: Annotated[str | None, typer.Option(help="A tag, random, or the path of a file.")] = None,
-    pooling: Annotated[str | None, typer.Option(help="native, cls, mean, max or last.")] = None,
-    seed: Annotated[int, typer.Option(help="Of splits, random weights and the first draw.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
-    image_col: Annotated[str | None, typer.Option(help="Column of images.")] = None,
-    text_col: Annotated[str | None, typer.Option(help="Column of texts; a,b for pairs.")] = None,
-    audio_col: Annotated[str | None, typer.Option(help="Column of recordings.")] = None,
-    label_col: Annotated[str | None, typer.Option(help="Column of labels; a,b for several.")] = None,
-    task: Annotated[str | None, typer.Option(help="binary, multiclass, multilabel or regression.")] = None,
-    limit: Annotated[int | None, typer.Option(help="Draw from at most N training rows.")] = None,
-    val: Annotated[float, typer.Option(help="Share held out where the data have no split.")] = 0.2,
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Drop unreadable rows.")] = False,
-    offline: Annotated[bool, typer.Option("--offline", help="Never touch the network.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    plot: options.Plot = None,
+    weights: options.Weights = None,
+    pooling: options.Pooling = None,
+    seed: options.Seed[int] = 0,
+    device: options.Device[str] = "auto",
+    image_col: options.ImageCol = None,
+    text_col: options.TextCols = None,
+    audio_col: options.AudioCol = None,
+    label_col: options.LabelCols = None,
+    task: options.PlainTask = None,
+    limit: Annotated[int | None, options.of_data("Draw from at most N training rows.")] = None,
+    val: options.Val[float] = 0.2,
+    skip_bad: options.SkipBad = False,
+    offline: options.Offline = False,
+    json: options.Json = False,
 ) -> None:
     """Parse, call the verb, render."""
     if plot is not None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from zoo.cli import console
+from zoo.cli import console, options
 from zoo.errors import UsageError
 
 
@@ -20,8 +20,8 @@ def register(app: typer.Typer) -> None:
 def runs(
     action: Annotated[str | None, typer.Argument(help="show or rm; nothing lists them.")] = None,
     run: Annotated[str | None, typer.Argument(help="A run's name or folder, or last.")] = None,
-    out: Annotated[str, typer.Option("--out", "-o", help="Where runs lie.")] = "runs",
-    json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+    out: options.RunsFolder[str] = "runs",
+    json: options.Json = False,
 ) -> None:
     """Parse, call the verb, render."""
     from zoo.verbs.runs import open_run, remove_run

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
-from zoo.cli import console
+from zoo.cli import console, options
+from zoo.cli.parsing import Grouped
 
 
 def register(app: typer.Typer) -> None:
@@ -16,27 +16,23 @@ def register(app: typer.Typer) -> None:
         "zero-shot",
         help="Tell classes apart by their names, with nothing trained.\n\n"
         "For example  zoo zero-shot open_clip/ViT-B-32 photos/",
+        cls=Grouped,
     )(zero_shot)
 
 
 def zero_shot(
-    backbone: Annotated[str, typer.Argument(help="A dual encoder such as open_clip/ViT-B-32, or a run with both.")],
-    data: Annotated[str, typer.Argument(help="A folder, a table, or the name of a data set.")],
-    templates: Annotated[
-        list[str] | None,
-        typer.Option("--templates", "-t", help="As 'a photo of a {}.', again for more; or photo, or name."),
-    ] = None,
-    classes: Annotated[
-        Path | None, typer.Option(help="How classes are called: JSON from label to name, or a name a line.")
-    ] = None,
-    split: Annotated[str | None, typer.Option(help="test if there is one, else val.")] = None,
-    weights: Annotated[str | None, typer.Option(help="A tag, random, or the path of a file.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
-    image_col: Annotated[str | None, typer.Option(help="Column of images.")] = None,
-    text_col: Annotated[str | None, typer.Option(help="Column of texts.")] = None,
-    label_col: Annotated[str | None, typer.Option(help="Column of labels.")] = None,
-    offline: Annotated[bool, typer.Option("--offline", help="Never touch the network.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    backbone: options.DualEncoder,
+    data: options.Data[str],
+    templates: options.Templates = None,
+    classes: options.Classes[Path | None] = None,
+    split: options.Split = None,
+    weights: options.Weights = None,
+    device: options.Device[str] = "auto",
+    image_col: options.ImageCol = None,
+    text_col: options.TextCol = None,
+    label_col: options.LabelCol = None,
+    offline: options.Offline = False,
+    json: options.Json = False,
 ) -> None:
     """Parse, call the verb, render."""
     from zoo.cli.evaluate import show
