@@ -8,6 +8,7 @@ import broken_images
 import broken_spaces
 import broken_texts
 import pytest
+from faults import failed
 
 from zoo import UnknownNameError
 from zoo.testing import check_backbone
@@ -91,7 +92,7 @@ def test_a_space_is_not_only_claimed() -> None:
 
 def caught(spec: Any, check: str, measured: str) -> None:
     found = check_backbone(spec, only=[check])
-    assert [result.check for result in found.failed] == [check], str(found)
+    assert failed(found) == [check], str(found)
     assert measured in found.failed[0].measured
     assert not found.passed
     assert found.failed[0].law in str(found)
@@ -101,7 +102,7 @@ def caught(spec: Any, check: str, measured: str) -> None:
 @pytest.mark.parametrize("module", [broken_images, broken_texts])
 def test_a_backbone_that_keeps_the_contract_passes_every_check(module: Any) -> None:
     found = check_backbone(module.spec(module.Good))
-    assert [result.check for result in found.failed] == [OF_A_PLUGIN], str(found)
+    assert failed(found) == [OF_A_PLUGIN], str(found)
     assert found.checks >= 31
 
 
@@ -113,7 +114,7 @@ def test_what_catches_a_fault_lets_a_sound_image_backbone_pass(check: str) -> No
 def test_a_specification_that_lies_is_caught() -> None:
     lies = broken_images.spec(broken_images.Good, dim=9, params=7, stages=("stem", "top"))
     found = check_backbone(lies, only=["dim", "params", "stage-names"])
-    assert [result.check for result in found.failed] == ["dim", "params", "stage-names"]
+    assert failed(found) == ["dim", "params", "stage-names"]
 
 
 def test_every_check_of_a_backbone_has_a_fault_that_it_catches() -> None:
