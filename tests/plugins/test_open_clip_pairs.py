@@ -35,13 +35,6 @@ def captions(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root / "captions.csv"
 
 
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder = tmp_path_factory.mktemp("clip")
-    write_folder(folder, "clip")
-    return f"open_clip/local-dir:{folder}"
-
-
 def align(name: str, data: Path, root: Path, called: str, **options: Any) -> zoo.Run:
     out = zoo.Output(dir=str(root), name=called)
     given = {"epochs": 9, "lr": 0.02, "batch_size": 16, "device": "cpu", **options}

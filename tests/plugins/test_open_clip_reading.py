@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from tiny_open_clip import write_folder
 
 import zoo
@@ -24,28 +23,8 @@ from zoo.verbs.finetune import dry_run
 from zoo.verbs.run import Interrupted
 from zoo.verbs.spaces import Naming, name_classes
 
-COLOURS = {"dark_red": (150, 20, 20), "blue": (30, 30, 210), "green": (60, 200, 60)}
 BOTH = ["flyp", "clip-lora"]
 TWO = zoo.Training(templates=("a {} photo", "{}"))
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve pictures of each of three colours."""
-    root, rng = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
-    for name, colour in COLOURS.items():
-        (root / name).mkdir()
-        for number in range(12):
-            pixels = np.clip(np.array(colour) + rng.normal(0, 25, (40, 40, 3)), 0, 255).astype(np.uint8)
-            Image.fromarray(pixels).save(root / name / f"{number}.png")
-    return root
-
-
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder = tmp_path_factory.mktemp("clip")
-    write_folder(folder, "clip")
-    return f"open_clip/local-dir:{folder}"
 
 
 def finetune(name: str | DualEncoder, data: Path, root: Path, called: str = "run", **options: Any) -> zoo.Run:
