@@ -13,6 +13,7 @@ from zoo.data.audit import audit
 from zoo.data.boxcheck import look_at_boxes
 from zoo.data.coco import coco_files, read_coco
 from zoo.data.folder import SPLIT_NAMES, read_class_folders
+from zoo.data.identity import identities
 from zoo.data.infer import Columns, as_images, as_recordings, find_columns, find_task
 from zoo.data.labels import encode as encode
 from zoo.data.labels import make_task, read_labels, with_names
@@ -21,7 +22,7 @@ from zoo.data.pairs import check_pairs, file_of, pair_targets
 from zoo.data.splits import few_shot, hold_out, sample
 from zoo.data.tables import read_tables, table_files
 from zoo.data.tags import text_of
-from zoo.data.types import AudioRef, Dataset, Examples, ImageRef, Problem, ReadOptions, Table, Task, TaskKind, UnknownId
+from zoo.data.types import Dataset, Examples, Problem, ReadOptions, Table, Task, TaskKind, UnknownId
 from zoo.errors import DataError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ def dataset_of(
         said += [naming] if naming.level != "note" else []
     labels = _looked_at(kind, labels, inputs, root or Path(), options)
     rows_of = _rows_by_split(table)
-    ids = row_ids(inputs, len(table))
+    ids, hashed = identities(inputs, len(table))
     checked = audit(inputs, labels, kind, ids, names_of, rows_of, options, into=problems, classes=table.classes)
     if problems is not None:
         problems.extend(said)
@@ -137,7 +138,7 @@ def dataset_of(
         targets = pair_targets([file_of(each) for each in inputs["image"]], inputs["text"])
     else:
         targets = encode(task, labels, names_of, [row for rows in checked.rows.values() for row in rows])
-    everything = Examples(inputs, targets, tuple(ids), tuple(names_of))
+    everything = Examples(inputs, targets, ids, tuple(names_of), hashed)
     splits = {split: everything.select(rows) for split, rows in checked.rows.items() if len(rows)}
     splits, more = _completed(splits, task, options)
     dataset = Dataset(
@@ -149,17 +150,6 @@ def dataset_of(
         problems=(*checked.problems, *said),
     )
     return replace(dataset, fingerprint=fingerprint_of(dataset))
-
-
-def row_ids(inputs: dict[Modality, list[Any]], count: int) -> list[str]:
-    """sha256 of each row's inputs, 16 hex digits: the same row has the same id wherever it stands."""
-    found = []
-    for row in range(count):
-        digest = hashlib.sha256()
-        for modality in sorted(inputs):
-            digest.update(modality.encode() + b"\0" + _bytes(inputs[modality][row]) + b"\0")
-        found.append(digest.hexdigest()[:16])
-    return found
 
 
 def fingerprint_of(dataset: Dataset) -> str:
@@ -176,21 +166,6 @@ def _digest(targets: Any) -> str | None:
         # With its length before it, or a word could go from one row to the next unseen.
         digest.update((b"%d\0" % len(content) if targets.dtype == object else b"") + content)
     return digest.hexdigest()
-
-
-def _bytes(value: Any) -> bytes:
-    if isinstance(value, ImageRef | AudioRef):
-        if value.array is not None:
-            return value.array.tobytes() + (f"{value.rate} Hz".encode() if isinstance(value, AudioRef) else b"")
-        if value.data is not None:
-            return value.data
-        try:
-            return Path(str(value.path)).read_bytes()
-        except OSError:
-            return f"unreadable {value.path}".encode()
-    if isinstance(value, tuple) and any(not isinstance(each, str) for each in value):
-        return b"".join(hashlib.sha256(_bytes(each)).digest() for each in value)  # several images
-    return "\0".join(value).encode() if isinstance(value, tuple) else str(value).encode()
 
 
 def _inputs(table: Table, columns: Columns, root: Path, options: ReadOptions) -> dict[Modality, list[Any]]:

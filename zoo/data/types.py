@@ -97,6 +97,15 @@ class Problem:
 
 
 @dataclass(frozen=True)
+class Hashed:
+    """The content hash of each value of a column; of no other column, whoever puts one in its place."""
+
+    column: Sequence[Any]
+    """This very object."""
+    ids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Examples:
     """Rows of one split. `targets` is (N,) int64 class indices (binary: 0 or 1), (N, K) float32 multi-hot,
     (N, K) float32 numbers, (N,) objects: a `Mask` or the `Tags` of each row; or (N, 2) int64 of pairs, where what is
@@ -110,6 +119,8 @@ class Examples:
     """Content hash of each row's inputs."""
     names: tuple[str, ...]
     """Where each row came from."""
+    hashed: Mapping[Modality, Hashed] = field(default_factory=dict, repr=False)
+    """Of single modalities, where that was taken while reading; ask `zoo.data.identity.content_of`."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -117,11 +128,19 @@ class Examples:
     def select(self, rows: Sequence[int] | NDArray[np.int64]) -> Examples:
         """These rows, in this order."""
         index = [int(row) for row in rows]
+        inputs: dict[Modality, Sequence[Any]] = {
+            name: [column[i] for i in index] for name, column in self.inputs.items()
+        }
         return Examples(
-            inputs={name: [column[i] for i in index] for name, column in self.inputs.items()},
+            inputs=inputs,
             targets=None if self.targets is None else self.targets[np.asarray(index, dtype=np.int64)],
             ids=tuple(self.ids[i] for i in index),
             names=tuple(self.names[i] for i in index),
+            hashed={
+                name: Hashed(inputs[name], tuple(each.ids[i] for i in index))
+                for name, each in self.hashed.items()
+                if each.column is self.inputs.get(name)
+            },
         )
 
 

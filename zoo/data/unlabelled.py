@@ -12,8 +12,9 @@ from zoo.catalog.spec import Modality
 from zoo.data.audio import AUDIO_SUFFIXES
 from zoo.data.classes import counted
 from zoo.data.folder import IMAGE_SUFFIXES, SPLIT_NAMES, files_below
+from zoo.data.identity import identities
 from zoo.data.infer import as_images, as_recordings, find_inputs, find_split
-from zoo.data.reading import read_dataset, read_source, row_ids
+from zoo.data.reading import read_dataset, read_source
 from zoo.data.tables import SUFFIXES, read_text, table_files
 from zoo.data.tags import text_of
 from zoo.data.types import AudioRef, Dataset, Examples, ImageRef, ReadOptions, Table
@@ -226,7 +227,8 @@ def _shared(examples: Examples, data: Dataset) -> tuple[str, ...]:
 
 
 def _rows(inputs: dict[Modality, list[Any]], names: Sequence[str]) -> Examples:
-    return Examples(inputs, None, tuple(row_ids(inputs, len(names))), tuple(names))
+    ids, hashed = identities(inputs, len(names))
+    return Examples(inputs, None, ids, tuple(names), hashed)
 
 
 def _is(part: str, data: Dataset) -> bool:

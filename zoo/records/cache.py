@@ -17,7 +17,7 @@ from zoo.errors import ZooError
 from zoo.records.files import published
 from zoo.records.home import cache_home
 
-FORMAT = 2
+FORMAT = 3
 WAIT_SECONDS = 600.0
 SAY_AFTER_SECONDS = 5.0
 

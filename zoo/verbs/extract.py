@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import Module
 
+from zoo.catalog.spec import Modality
 from zoo.data.batches import Batch, Loader
+from zoo.data.identity import content_of, joined
 from zoo.data.types import Dataset, Examples, ReadOptions, Task
 from zoo.errors import UnknownNameError, UsageError
 from zoo.models.backbone import Backbone
+from zoo.models.fusion import Fused, Paired
 from zoo.models.taps import noted
 from zoo.records import cache as features_cache
 
@@ -104,16 +107,7 @@ def extract(
         if level not in names:
             raise UnknownNameError("level", level, [POOLED, TOKENS, *names], help=f"stages: {', '.join(names)}")
     chosen = choose_device(device)
-    key = _key(backbone, examples, level)
-    with features_cache.lock(key, say) if cache else _nothing():
-        arrays = features_cache.read(key) if cache else None
-        found = arrays is not None
-        if arrays is None:
-            arrays = _compute(backbone, examples, level, batch_size, chosen, progress)
-            if cache:
-                features_cache.write(key, arrays)
-    if found and progress is not None:
-        progress(len(examples))
+    arrays, key, found = _kept(backbone, examples, level, _Way(batch_size, chosen, cache, progress, say))
     return FeatureSet(
         features=arrays["features"],
         mask=arrays["mask"].astype(bool) if "mask" in arrays else None,
@@ -129,6 +123,82 @@ def extract(
     )
 
 
+@dataclass(frozen=True)
+class Part:
+    """A backbone of `a+b`, and where its features stand in those of the whole."""
+
+    name: str
+    modalities: tuple[Modality, ...]
+    columns: slice
+    """Of the pooled features, (N, D)."""
+
+
+def parts_of(backbone: Backbone) -> tuple[Part, ...]:
+    """The backbones that a fused one consists of, in the order of its columns; of any other, itself."""
+    each = [backbone]
+    while any(isinstance(one, Fused) for one in each):
+        each = [inner for one in each for inner in (_inner(one) if isinstance(one, Fused) else [one])]
+    ends = np.cumsum([one.dim for one in each])
+    return tuple(
+        Part(one.name, tuple(one.modalities), slice(int(end) - one.dim, int(end)))
+        for one, end in zip(each, ends, strict=True)
+    )
+
+
+@dataclass(frozen=True)
+class _Way:
+    """How features are computed."""
+
+    batch_size: int | None
+    device: torch.device
+    cache: bool
+    progress: Callable[[int], None] | None
+    say: Callable[[str], None]
+
+
+def _kept(backbone: Backbone, examples: Examples, level: str, way: _Way) -> tuple[dict[str, NDArray[Any]], str, bool]:
+    """The arrays, their key, and whether all of them came from the cache.
+
+    Backbones side by side are each looked up by themselves: `a+b` costs nothing where `a` and `b` are there.
+    """
+    if isinstance(backbone, Fused) and level == POOLED:
+        inner = _inner(backbone)
+        shares = replace(way, progress=_share(way.progress, len(inner)))
+        found = [_kept(part, examples, level, shares) for part in inner]
+        together = np.concatenate([arrays["features"] for arrays, _, _ in found], axis=1)
+        key = features_cache.key_of(fused=[each for _, each, _ in found])
+        return {"features": together}, key, all(cached for _, _, cached in found)
+    key = _key(backbone, examples, level)
+    with features_cache.lock(key, way.say) if way.cache else _nothing():
+        known = features_cache.read(key) if way.cache else None
+        if known is not None:
+            if way.progress is not None:
+                way.progress(len(examples))
+            return known, key, True
+        arrays = _compute(backbone, examples, level, way.batch_size, way.device, way.progress)
+        if way.cache:
+            features_cache.write(key, arrays)
+    return arrays, key, False
+
+
+def _inner(backbone: Fused) -> list[Backbone]:
+    return [part for part in backbone.parts if isinstance(part, Backbone)]
+
+
+def _share(progress: Callable[[int], None] | None, count: int) -> Callable[[int], None] | None:
+    """Of passes one after another over the same rows, so that together they count each row once."""
+    if progress is None:
+        return None
+    done = 0
+
+    def counted(rows: int) -> None:
+        nonlocal done
+        before, done = done // count, done + rows
+        progress(done // count - before)
+
+    return counted
+
+
 def weights_digest(backbone: Backbone) -> str:
     """sha256 over every tensor of the backbone, so that features of other weights are never taken for these."""
     digest = hashlib.sha256(type(backbone).__name__.encode())
@@ -139,8 +209,6 @@ def weights_digest(backbone: Backbone) -> str:
 
 
 def _key(backbone: Backbone, examples: Examples, level: str) -> str:
-    from zoo.models.fusion import Fused, Paired
-
     def poolings(each: Any) -> Any:
         if isinstance(each, Paired):
             return ["paired", poolings(each.single)]
@@ -154,7 +222,8 @@ def _key(backbone: Backbone, examples: Examples, level: str) -> str:
         towers=list(backbone.modalities),
         weights=weights_digest(backbone),
         preprocess={m: backbone.processor(m).key for m in backbone.modalities},
-        rows=list(examples.ids),
+        # By modality: images have the same features whether or not their texts were read as well.
+        rows={m: content_of(examples, m) for m in backbone.modalities},
         level=level,
         pooling=poolings(backbone),
     )
@@ -260,14 +329,7 @@ def _rows(data: Dataset | Examples, split: str | None) -> tuple[Examples, tuple[
     if split is not None and split not in data.splits:
         raise UnknownNameError("split", split, data.splits, help=f"the splits are {', '.join(data.splits)}")
     chosen = {split: data.splits[split]} if split is not None else dict(data.splits)
-    first = next(iter(chosen.values()))
-    labelled = all(_of_rows(e) is not None for e in chosen.values())
-    merged = Examples(
-        inputs={m: [value for e in chosen.values() for value in e.inputs[m]] for m in first.inputs},
-        targets=np.concatenate([e.targets for e in chosen.values()]) if labelled else None,
-        ids=tuple(each for e in chosen.values() for each in e.ids),
-        names=tuple(each for e in chosen.values() for each in e.names),
-    )
+    merged = joined(list(chosen.values()))
     return merged, tuple(name for name, e in chosen.items() for _ in range(len(e))), data.task
 
 
