@@ -8,9 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.data.types import Task
-from zoo.transfer.probe import ProbeSolution, solve
-
-FOLDS = 5
+from zoo.transfer.probe import ProbeSolution, folds_of, solve
 
 
 def cross_fitted(
@@ -29,22 +27,7 @@ def cross_fitted(
         seed: of the folds.
     """
     outputs = (features @ solution.weight.T + solution.bias).astype(np.float32)
-    for kept, held in _folds(targets, task, seed):
+    for kept, held in folds_of(targets, task, seed):
         own = solve(features[kept], targets[kept], task, seed=seed, grid=(solution.C,))
         outputs[held] = features[held] @ own.weight.T + own.bias
     return outputs
-
-
-def _folds(targets: NDArray[Any], task: Task, seed: int) -> list[tuple[NDArray[Any], NDArray[Any]]]:
-    from sklearn.model_selection import KFold, StratifiedKFold
-
-    count = len(targets)
-    if task.kind in ("binary", "multiclass"):
-        smallest = int(np.unique(targets, return_counts=True)[1].min())
-        if smallest < 2:
-            return []
-        splitter: Any = StratifiedKFold(min(FOLDS, smallest), shuffle=True, random_state=seed)
-        return list(splitter.split(np.zeros(count), targets))
-    if count < 4:
-        return []
-    return list(KFold(min(FOLDS, count), shuffle=True, random_state=seed).split(np.zeros(count)))

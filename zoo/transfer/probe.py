@@ -109,6 +109,28 @@ def solve(
     )
 
 
+def folds_of(targets: Array, task: Task, seed: int) -> list[tuple[Array, Array]]:
+    """Rows to solve on and rows held out, a fold each; none where a class has a single row, or of under four rows.
+
+    Args:
+        targets: as in `Examples`.
+        task: of classes, of which every fold then has its share, or of something else.
+        seed: of the order of the rows.
+    """
+    from sklearn.model_selection import KFold, StratifiedKFold
+
+    count = len(targets)
+    if task.kind in ("binary", "multiclass"):
+        smallest = int(np.unique(targets, return_counts=True)[1].min())
+        if smallest < 2:
+            return []
+        splitter: Any = StratifiedKFold(min(FOLDS, smallest), shuffle=True, random_state=seed)
+        return list(splitter.split(np.zeros(count), targets))
+    if count < 4:
+        return []
+    return list(KFold(min(FOLDS, count), shuffle=True, random_state=seed).split(np.zeros(count)))
+
+
 def predict(solution: ProbeSolution, task: Task, features: NDArray[np.float32]) -> NDArray[np.float32]:
     """(N, K) class probabilities, or numbers."""
     return _decide(task, features @ solution.weight.T + solution.bias)
@@ -131,7 +153,8 @@ def _scores(
 ) -> tuple[tuple[float, float], ...]:
     """Each strength that was tried with its mean score on held-out rows, strongest penalty first."""
     metric = primary(task) if task.kind == "regression" else "log_loss"
-    folds = _folds(targets, task, seed)
+    every = folds_of(targets, task, seed)
+    folds = every if len(targets) <= SMALL else every[:1]
     if not folds:
         middle = min(ordered, key=lambda c: abs(np.log(c)))  # nothing to choose by
         return tuple((c, float(c == middle)) for c in ordered)
@@ -178,24 +201,6 @@ def _best(scores: Sequence[tuple[float, float]]) -> float:
         if score > highest + MARGIN * abs(highest) or not np.isfinite(highest):
             best, highest = c, score
     return best
-
-
-def _folds(targets: Array, task: Task, seed: int) -> list[tuple[Array, Array]]:
-    """Cross-validation on few rows, one held-out fifth of many; none where a class has a single row."""
-    from sklearn.model_selection import KFold, StratifiedKFold
-
-    count = len(targets)
-    if task.kind in ("binary", "multiclass"):
-        smallest = int(np.unique(targets, return_counts=True)[1].min())
-        if smallest < 2:
-            return []
-        splitter: Any = StratifiedKFold(min(FOLDS, smallest), shuffle=True, random_state=seed)
-    else:
-        if count < 4:
-            return []
-        splitter = KFold(min(FOLDS, count), shuffle=True, random_state=seed)
-    folds = list(splitter.split(np.zeros(count), targets if targets.ndim == 1 else None))
-    return folds if count <= SMALL else folds[:1]
 
 
 def _path(
