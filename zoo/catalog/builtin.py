@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.catalog.hooks import hookimpl
-from zoo.catalog.spec import BackboneSpec, HeadSpec, Modality, StrategySpec, WeightsSpec
+from zoo.catalog.spec import BackboneSpec, HeadSpec, Modality, ScorerSpec, StrategySpec, WeightsSpec
 
 zoo_api = 1
 
@@ -111,6 +111,43 @@ def zoo_strategies() -> Iterable[StrategySpec]:
         StrategySpec("l2-sp", anchored + "L2SP", "lp-ft with a pull back to the first weights"),
         StrategySpec("wise-ft", anchored + "WiseFT", "lp-ft, then half the way back to the probe"),
         StrategySpec("soup", anchored + "Soup", "lp-ft several times, the weights averaged"),
+    ]
+
+
+@hookimpl
+def zoo_scorers() -> Iterable[ScorerSpec]:
+    """The scores that rank backbones before any is fine-tuned."""
+    at, every = "zoo.scoring.", ("binary", "multiclass", "multilabel", "regression")
+    return [
+        ScorerSpec(
+            "knn",
+            at + "knn:knn",
+            "leave-one-out accuracy of the nearest neighbours, R2 for labels and numbers",
+            tasks=every,
+            rows=at + "knn:knn_by_row",
+            paper="https://arxiv.org/abs/2009.13239",
+        ),
+        ScorerSpec(
+            "linear",
+            at + "linear:linear",
+            "leave-one-out accuracy of a linear probe, R2 for labels and numbers",
+            tasks=every,
+            rows=at + "linear:linear_by_row",
+            paper="https://doi.org/10.2307/1267500",
+        ),
+        ScorerSpec(
+            "logme",
+            at + "logme:logme",
+            "log evidence of a linear model",
+            tasks=every,
+            paper="https://arxiv.org/abs/2102.11005",
+        ),
+        ScorerSpec(
+            "h-score",
+            at + "hscore:h_score",
+            "spread of the class means against a shrunk covariance",
+            paper="https://arxiv.org/abs/2110.06893",
+        ),
     ]
 
 

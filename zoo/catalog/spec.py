@@ -226,11 +226,22 @@ class StrategySpec:
 
 @dataclass(frozen=True, slots=True)
 class ScorerSpec:
-    """A transferability score by name; `factory` is `score(features, labels) -> float`."""
+    """A transferability score by name; `factory` is `score(features, targets) -> float`, greater for better.
+
+    Targets are (N,) class indices; (N, K) bool where `tasks` has "multilabel", (N, K) floats where it has "regression".
+    """
 
     name: str
     factory: str
     summary: str
+    tasks: tuple[str, ...] = ("binary", "multiclass")
+    """Kinds of task that it scores."""
+    needs: Literal["features", "source"] = "features"
+    """What it is given: (N, D) features, or (N, Z) probabilities that the source's own head gives to its Z classes."""
+    rows: str | None = None
+    """Import path of `values(features, targets) -> (N,)`, of which the score is the mean; its interval is then that of
+    a mean over rows. None: the score is computed anew without a tenth of the rows each time."""
+    paper: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
