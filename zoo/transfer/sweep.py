@@ -257,8 +257,12 @@ def student(values: Sequence[float], metric: str) -> tuple[float, float] | None:
         return None
     mean, error = float(np.mean(values)), float(np.std(values, ddof=1)) / count**0.5
     half = float(t.ppf(0.5 + LEVEL / 2, count - 1)) * error
+    return within_range(metric, mean - half, mean + half)
+
+
+def within_range(metric: str, low: float, high: float) -> tuple[float, float]:
+    """An interval, cut at the ends of the metric's range."""
     name = metric.partition(".")[0]
-    low, high = mean - half, mean + half
     return (low if name in _UNBOUNDED else max(low, 0.0)), (min(high, 1.0) if greater_is_better(name) else high)
 
 
