@@ -61,6 +61,8 @@ class Data:
     """What always giving the most frequent answer (the mean, for numbers) scores on the held-out rows."""
     fingerprint: str
     notes: tuple[str, ...] = ()
+    source: str = ""
+    """As it was typed."""
 
 
 @dataclass(frozen=True)

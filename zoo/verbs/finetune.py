@@ -85,7 +85,6 @@ def finetune(
         DivergedError: a loss that is not finite.
         Interrupted: `stop` said so.
     """
-    started = time.monotonic()
     given: dict[str, Any] = {
         "strategy": strategy,
         "budget": budget,
@@ -110,15 +109,24 @@ def finetune(
         train=train,
         out=out or Output(),
     )
-    opened = open_job(
+    return start(
         config,
         backbone if isinstance(backbone, Backbone) else None,
         data if isinstance(data, Dataset) else None,
-        watch or (lambda event: None),
+        watch=watch or (lambda event: None),
+        stop=stop,
     )
-    if train.budget is not None:
+
+
+def start(
+    config: RunConfig, backbone: Backbone | None, data: Dataset | None, *, watch: Watch, stop: Callable[[], bool]
+) -> Run:
+    """Carry out a configuration from the beginning, as `finetune` does with what it is given."""
+    started = time.monotonic()
+    opened = open_job(config, backbone, data, watch)
+    if config.train.budget is not None:
         folder = _created(opened, AUTO)
-        _describe(folder, opened, train)
+        _describe(folder, opened, config.train)
         return _search(opened, folder, stop, started)
     opened, choice = choose(opened, started)
     session = Session(opened)
@@ -132,6 +140,7 @@ def resume(
     *,
     root: str | Path = "runs",
     backbone: Backbone | None = None,
+    data: Dataset | None = None,
     watch: Watch | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Run:
@@ -141,6 +150,7 @@ def resume(
         run: the run's folder, or "last".
         root: where runs lie.
         backbone: needed where the run's backbone was wrapped from a module in Python.
+        data: needed where the run's rows came from Python.
         watch: as in `finetune`.
         stop: as in `finetune`.
 
@@ -150,7 +160,7 @@ def resume(
     folder = RunFolder.open(run, root=Path(root))
     config = read_config(folder.path / "config.yaml")
     started = time.monotonic()
-    opened = open_job(config, backbone, None, watch or (lambda event: None))
+    opened = open_job(config, backbone, data, watch or (lambda event: None))
     recorded = folder.read_json("data.json").get("fingerprint")
     if recorded != opened.data.fingerprint:
         raise UsageError(
