@@ -1,0 +1,175 @@
+"""The figures of a report, drawn by matplotlib: numbers and marks in them, names in the legend beside them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from zoo.reporting import words
+from zoo.reporting.blocks import Name, Pair
+from zoo.reporting.names import SHAPES
+from zoo.reporting.svg import INK, PAPER, as_svg, colour, settings
+
+_WIDTH, _HEIGHT = 5.0, 3.4
+"""Inches; type of 9 points is then readable at the width of a phone."""
+_NEAR = 9.0
+"""Points: two numbers that are nearer than this cannot be told apart."""
+
+
+@dataclass(frozen=True)
+class Spot:
+    """A contender where it stands in a figure."""
+
+    name: Name
+    x: float
+    y: float
+    interval: Pair | None
+
+
+@dataclass(frozen=True)
+class Line:
+    """A contender over more and more training rows."""
+
+    name: Name
+    spots: tuple[Spot, ...]
+
+
+def draw_costs(spots: Sequence[Spot], front: Sequence[Spot], across: str, up: str, trivial: float | None, salt: str) -> str:
+    """Value over cost on a logarithmic axis, with the front that nothing beats in both."""
+    from matplotlib.figure import Figure
+
+    with settings():
+        drawn = Figure(figsize=(_WIDTH, _HEIGHT), layout="constrained")
+        axes = drawn.subplots()
+        axes.set_xscale("log")
+        for spot in spots:
+            _whisker(axes, spot)
+        if len(front) > 1:
+            corners = sorted((spot.x, spot.y) for spot in front)
+            axes.plot(*zip(*corners, strict=True), color=INK, linewidth=1.1, drawstyle="steps-post", zorder=1.5)
+        for spot in spots:
+            _mark(axes, spot.name, [spot.x], [spot.y], size=7.5)
+        _trivial(axes, trivial)
+        _log_ticks(axes, [spot.x for spot in spots])
+        axes.set_xlabel(across)
+        axes.set_ylabel(up)
+        axes.grid(axis="y")
+        drawn.draw_without_rendering()
+        _number(axes, spots, {spot.name.title for spot in front})
+        return as_svg(drawn, salt)
+
+
+def draw_curves(lines: Sequence[Line], up: str, trivial: float | None, salt: str) -> str:
+    """Value over training rows, a line and a band for each contender."""
+    from matplotlib.figure import Figure
+
+    with settings():
+        drawn = Figure(figsize=(_WIDTH, _HEIGHT), layout="constrained")
+        axes = drawn.subplots()
+        axes.set_xscale("log", base=2)
+        for line in lines:
+            x, y = [spot.x for spot in line.spots], [spot.y for spot in line.spots]
+            shade = colour(line.name.colour)
+            style = (0, (4, 2)) if line.name.hollow else "solid"
+            axes.plot(x, y, color=shade, linewidth=1.4, linestyle=style, zorder=2)
+            banded = [(spot.x, *spot.interval) for spot in line.spots if spot.interval is not None]
+            if banded:
+                axes.fill_between(*zip(*banded, strict=True), color=shade, alpha=0.13, linewidth=0, zorder=1)
+            _mark(axes, line.name, x, y, size=5.5)
+        _trivial(axes, trivial)
+        rows = sorted({spot.x for line in lines for spot in line.spots})
+        axes.set_xticks(rows, [words.many(row) if row >= 10_000 else f"{row:,.0f}" for row in rows])
+        axes.minorticks_off()
+        axes.set_xlabel("training rows")
+        axes.set_ylabel(up)
+        axes.grid(axis="y")
+        drawn.draw_without_rendering()
+        _number_ends(axes, lines)
+        return as_svg(drawn, salt)
+
+
+def draw_map(points: Sequence[Pair], names: Sequence[Name], salt: str) -> str:
+    """Rows in two dimensions, a mark for each class and its number in the middle."""
+    from matplotlib.figure import Figure
+
+    with settings():
+        drawn = Figure(figsize=(_WIDTH, _WIDTH * 0.8), layout="constrained")
+        axes = drawn.subplots()
+        for name in sorted(dict.fromkeys(names), key=lambda each: each.number or 0):
+            here = [point for point, each in zip(points, names, strict=True) if each == name]
+            _mark(axes, name, [x for x, _ in here], [y for _, y in here], size=4.2, edge=0.4)
+        for name in dict.fromkeys(names):
+            if name.number is not None:
+                here = [point for point, each in zip(points, names, strict=True) if each == name]
+                middle = median(x for x, _ in here), median(y for _, y in here)
+                axes.text(*middle, str(name.number), ha="center", va="center", fontsize=10, fontweight="bold", zorder=5,
+                          bbox={"boxstyle": "round,pad=0.2", "facecolor": PAPER, "edgecolor": colour(name.colour), "linewidth": 1})
+        axes.set_xticks([])
+        axes.set_yticks([])
+        for spine in axes.spines.values():
+            spine.set_visible(False)
+        return as_svg(drawn, salt)
+
+
+def _mark(axes: Any, name: Name, x: Sequence[float], y: Sequence[float], *, size: float, edge: float = 0.9) -> None:
+    shape = SHAPES[name.shape]
+    fill = PAPER if name.hollow else colour(name.colour)
+    # A rim of the page's own colour keeps marks apart where they lie on each other.
+    rim = colour(name.colour) if name.hollow else PAPER
+    corners: Any = [(a, -b) for a, b in [*shape, shape[0]]] if shape else "o"
+    axes.plot(x, y, linestyle="none", marker=corners, markersize=size * (1.2 if shape else 1.0), color=fill,
+              markeredgecolor=rim, markeredgewidth=1.3 if name.hollow else edge, zorder=3)
+
+
+def _whisker(axes: Any, spot: Spot) -> None:
+    if spot.interval is not None:
+        axes.plot([spot.x, spot.x], spot.interval, color=colour(spot.name.colour), linewidth=1.2, alpha=0.7, zorder=2)
+
+
+def _trivial(axes: Any, trivial: float | None) -> None:
+    if trivial is not None:
+        axes.axhline(trivial, color=INK, linewidth=0.9, linestyle=(0, (2, 3)), zorder=1)
+
+
+def _log_ticks(axes: Any, found: Sequence[float]) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    narrow = math.log10(max(found) / min(found)) < 1.6
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if narrow else (1.0,)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: words.many(value)))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    low, high = min(found), max(found)
+    room = max((high / low) ** 0.08, 1.15)
+    axes.set_xlim(low / room, high * room)
+
+
+def _number(axes: Any, spots: Sequence[Spot], front: set[str]) -> None:
+    """Beside each mark its number, on the side where most room is."""
+    scale = 72 / axes.figure.dpi  # points, as offsets are given
+    taken = [tuple(axes.transData.transform((spot.x, spot.y)) * scale) for spot in spots]
+    for index, spot in enumerate(spots):
+        x, y = taken[index]
+        sides = [(x + a, y + b) for a, b in ((8, 6), (8, -7), (-8, 6), (-8, -7))]
+        others = [other for at, other in enumerate(taken) if at != index]
+        room = [min((math.dist(side, other) for other in others), default=99.0) for side in sides]
+        best = next((at for at, free in enumerate(room) if free > _NEAR), room.index(max(room)))
+        taken.append(sides[best])
+        weight = "bold" if spot.name.title in front else "normal"
+        axes.annotate(str(spot.name.number), (spot.x, spot.y), (sides[best][0] - x, sides[best][1] - y),
+                      textcoords="offset points", ha="center", va="center", fontsize=9, fontweight=weight)
+
+
+def _number_ends(axes: Any, lines: Sequence[Line]) -> None:
+    """A number at the end of each line, moved apart where lines end together."""
+    scale = 72 / axes.figure.dpi
+    ends = sorted((tuple(axes.transData.transform((line.spots[-1].x, line.spots[-1].y)) * scale), line.name, line.spots[-1])
+                  for line in lines if line.spots)  # fmt: skip
+    below = -math.inf
+    for (_, y), name, spot in sorted(ends, key=lambda end: end[0][1]):
+        at = max(y, below + _NEAR)
+        below = at
+        axes.annotate(str(name.number), (spot.x, spot.y), (9, at - y), textcoords="offset points", ha="left", va="center",
+                      fontsize=9, color=INK, annotation_clip=False)
