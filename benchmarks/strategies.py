@@ -105,9 +105,14 @@ def rows_of(data: Path, weights: Path, minilm: Path) -> tuple[Row, ...]:
     return (
         Row("hymenoptera", "torchvision/squeezenet1_1", str(data / "hymenoptera"), str(squeezenet)),
         Row("cifar10, 1,000 rows", f"local:{USER}:resnet20", str(data / "cifar10"), str(resnet), 1_000),
-        Row("trec, 1,500 rows", f"transformers/{minilm}", str(data / "trec"), limit=1_500),
+        Row("trec, 500 rows", f"transformers/{minilm}", str(data / "trec"), limit=500),
         Row("ag_news, 500 rows", f"transformers/{minilm}", str(data / "ag_news"), limit=500),
-        Row("emoji, image+text", f"torchvision/squeezenet1_1@{squeezenet}+transformers/{minilm}", str(data / "emoji")),
+        Row(
+            "emoji, 500 rows",
+            f"torchvision/squeezenet1_1@{squeezenet}+transformers/{minilm}",
+            str(data / "emoji"),
+            limit=500,
+        ),
     )
 
 
