@@ -124,7 +124,7 @@ def paired(
     over rows less the mean covariance of two: it is not counted twice. Student's t with the degrees of freedom of
     Satterthwaite (1946), as Hillis (2007, https://doi.org/10.1002/sim.2532) takes them, with N - 1 for the rows:
 
-        V**2 / ((M / S)**2 / (S - 1) + R**2 / (N - 1))
+        V**2 / ((M / S)**2 / (S - 1) + R**2 / (N - 1)), at least S - 1
 
     Assumed: rows are drawn independently; seeds too, and the s-th seed of both belongs together (the same draw of
     training rows), which costs some power and nothing else where it does not. It fails with fewer than about 30 rows or
@@ -166,7 +166,9 @@ def apart(one: Scored, other: Scored) -> Paired | None:
     from scipy.stats import t
 
     half = _quantile(freedom) * error
-    return Paired(mean, mean - half, mean + half, float(2 * t.sf(abs(mean) / error, freedom)), STUDENT)
+    least, most = within_range(one.metric, -np.inf, np.inf)
+    low, high = max(mean - half, least - most), min(mean + half, most - least)
+    return Paired(mean, low, high, float(2 * t.sf(abs(mean) / error, freedom)), STUDENT)
 
 
 def holm(p: Sequence[float]) -> list[float]:
@@ -262,7 +264,7 @@ def _error(values: Floats, covariance: Floats, count: int) -> tuple[float, float
     if variance <= 0:
         return 0.0, float(max(count - 1, 1))
     spent = (between / seeds) ** 2 / (seeds - 1) + of_rows**2 / max(count - 1, 1)
-    return variance**0.5, variance**2 / spent
+    return variance**0.5, max(variance**2 / spent, seeds - 1.0)  # no less than the seeds alone have
 
 
 def _quantile(freedom: float) -> float:
