@@ -5,8 +5,9 @@ Names are imported when first used, so `import zoo` costs nothing and never impo
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+TYPE_CHECKING = False  # type checkers take it for true; importing `typing` would double what `import zoo` costs
+if TYPE_CHECKING:
+    from typing import Any
 
 __version__ = "0.1.0"
 
@@ -93,6 +94,8 @@ _EXPORTS = {
     "finetune": "zoo.verbs.finetune",
     "distill": "zoo.verbs.distill",
     "hybrid": "zoo.verbs.hybrid",
+    "compare": "zoo.verbs.compare",
+    "Comparison": "zoo.comparison.result",
     "evaluate": "zoo.verbs.evaluate",
     "predict": "zoo.verbs.predict",
     "probe": "zoo.verbs.probe",
@@ -102,6 +105,8 @@ _EXPORTS = {
     "runs": "zoo.verbs.runs",
     "open_run": "zoo.verbs.runs",
     "list_backbones": "zoo.verbs.listing",
+    "render": "zoo.verbs.render",
+    "Rendered": "zoo.verbs.render",
     "resume": "zoo.verbs.finetune",
     "new_plugin": "zoo.verbs.new_plugin",
     "remove_run": "zoo.verbs.runs",
@@ -123,6 +128,8 @@ __all__ = ["__version__", *_EXPORTS]
 def __getattr__(name: str) -> Any:
     if name not in _EXPORTS:
         raise AttributeError(f"module 'zoo' has no attribute '{name}'")
+    import importlib
+
     value = getattr(importlib.import_module(_EXPORTS[name]), name)
     globals()[name] = value
     return value
@@ -153,6 +160,7 @@ if TYPE_CHECKING:
     from zoo.catalog.spec import TextPreprocess as TextPreprocess
     from zoo.catalog.spec import WeightsSpec as WeightsSpec
     from zoo.catalog.spec import fingerprint as fingerprint
+    from zoo.comparison.result import Comparison as Comparison
     from zoo.data.audio import Audio as Audio
     from zoo.data.augment import Augment as Augment
     from zoo.data.batches import Loader as Loader
@@ -212,6 +220,7 @@ if TYPE_CHECKING:
     from zoo.transfer.terms import Setting as Setting
     from zoo.transfer.terms import Term as Term
     from zoo.verbs.check import check as check
+    from zoo.verbs.compare import compare as compare
     from zoo.verbs.config import Output as Output
     from zoo.verbs.cross_modal import cross_modal as cross_modal
     from zoo.verbs.distill import distill as distill
@@ -227,6 +236,8 @@ if TYPE_CHECKING:
     from zoo.verbs.plan import plan as plan
     from zoo.verbs.predict import predict as predict
     from zoo.verbs.probe import probe as probe
+    from zoo.verbs.render import Rendered as Rendered
+    from zoo.verbs.render import render as render
     from zoo.verbs.run import Run as Run
     from zoo.verbs.runs import open_run as open_run
     from zoo.verbs.runs import remove_run as remove_run

@@ -63,7 +63,7 @@ def find_columns(table: Table, options: ReadOptions) -> Columns:
         if given not in known:
             raise UnknownNameError("column", given, known, help=f"the columns are {', '.join(known)}")
     pairs = options.task == "pairs"  # which have no labels
-    label = () if pairs else options.label or _find_dense(table.columns, options.task) or _find_label(table.columns)
+    label = () if pairs else options.label or _find_dense(table.columns, options.task) or find_label(table.columns)
     image, text, audio = find_inputs(table.columns, table.name, options, options.modalities, label)
     if not label and not pairs:
         raise DataError(
@@ -213,7 +213,8 @@ def class_names(integers: Sequence[str], names: Sequence[str]) -> dict[str, str]
     return pairs if len(set(pairs.values())) == len(pairs) else {}
 
 
-def _find_label(columns: Mapping[str, Sequence[Any]]) -> tuple[str, ...]:
+def find_label(columns: Mapping[str, Sequence[Any]]) -> tuple[str, ...]:
+    """The column that is named like a label, if there is one."""
     lowered = {name.lower(): name for name in columns}
     found = next((lowered[name] for name in _LABELS if name in lowered), None)
     if found is not None:
@@ -237,7 +238,7 @@ def _find_dense(columns: Mapping[str, Sequence[Any]], task: TaskKind | None) -> 
     if mask is None or not columns[mask]:
         return ()
     files = isinstance(columns[mask][0], ImageRef) or _named_like(columns[mask], IMAGE_SUFFIXES)
-    asked = task == "segmentation" or (task is None and not _find_label(columns))
+    asked = task == "segmentation" or (task is None and not find_label(columns))
     return (mask,) if files and asked else ()
 
 
