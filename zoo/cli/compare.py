@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +15,7 @@ from zoo.cli.stopping import stoppable
 from zoo.errors import UsageError
 
 if TYPE_CHECKING:
-    from zoo.comparison.result import Comparison, Data, Standing
+    from zoo.comparison.result import Comparison, Data, Shots, Standing
 
 _protocol = under("Protocol, the same for all")
 _work = under("Where the work is done")
@@ -69,7 +70,6 @@ def compare(
     allow_leak: options.AllowLeak = False,
     out: Annotated[str, options.of_output("Where comparisons lie.", "--out", "-o")] = "comparisons",
     name: Annotated[str | None, options.of_output("Of the comparison's folder.")] = None,
-    report: Annotated[Path | None, options.of_output("Write a page of it into this .html or .md.")] = None,
     offline: options.Offline = False,
     json: options.Json = False,
 ) -> None:
@@ -114,9 +114,6 @@ def compare(
         )
     folder = Path(out) / found.name
     console.print_json({**found.to_json(), "folder": str(folder)}) if json else show(found, folder)
-    if report is not None:
-        found.report(report)
-        console.note(f"wrote {report}")
     if found.failures:
         raise typer.Exit(1)
 
@@ -146,7 +143,7 @@ def show(found: Comparison, folder: Path) -> None:
 def _table(found: Comparison, data: Data) -> None:
     """Contenders by value, then floors, then the answer that needs no model."""
     rows = {split: f"{count:,} {split}" for split, count in data.rows.items()}
-    shots = [s for s in dict.fromkeys(each.shots for each in found.standings if each.data == data.name)]
+    shots = list(dict.fromkeys(each.shots for each in found.standings if each.data == data.name))
     most = max(shots, key=lambda each: float("inf") if each == "all" else float(each))
     console.print_text(f"{data.name}  {' / '.join(rows.values())}, {data.task}, {data.held_out} {data.metric}")
     fewer = [each for each in shots if each != most]
@@ -162,7 +159,7 @@ def _table(found: Comparison, data: Data) -> None:
     console.print_table(header, [*table, ["always the same answer", always, *blank]])
 
 
-def _row(found: Comparison, data: Data, standing: Standing, fewer: list[object]) -> list[str]:
+def _row(found: Comparison, data: Data, standing: Standing, fewer: Sequence[Shots]) -> list[str]:
     contender = next(each for each in found.contenders if each.title == standing.contender)
     cost = standing.cost
     curve = {
@@ -175,7 +172,7 @@ def _row(found: Comparison, data: Data, standing: Standing, fewer: list[object])
         _value(standing.value) + console.between(standing.interval),
         "" if standing.rank is None else str(standing.rank),
         _apart(found, data, standing.contender),
-        *(_value(curve.get(each)) for each in fewer),  # type: ignore[call-overload]
+        *(_value(curve.get(each)) for each in fewer),
         console.human_count(contender.params),
         "?" if cost is None or cost.ms_per_row is None else f"{cost.ms_per_row:.1f}",
         "?" if cost is None else _seconds(cost.train_seconds),

@@ -67,6 +67,10 @@ class Board:
         """The cell of a contender after the most rows."""
         return next((cell for cell in self.at(self.most) if cell.entry.title == title), None)
 
+    def value(self, cell: Cell, metric: str) -> float | None:
+        """Mean over the seeds."""
+        return _mean([measure_one(self.data.task, metric, each, self.targets) for each in cell.predictions])
+
     @property
     def contenders(self) -> tuple[Cell, ...]:
         """Those after the most rows that are no floors."""
@@ -197,13 +201,8 @@ def _ranked(board: Board, apart: Sequence[Apart]) -> Mapping[str, int]:
     def better(one: str, other: str) -> bool:
         return sure.get((one, other), 0.0) > 0 or sure.get((other, one), 0.0) < 0
 
-    values = {cell.entry.title: value for cell in board.contenders if (value := _value(board, cell)) is not None}
+    values = {cell.entry.title: value for cell in board.contenders if (value := board.value(cell, metric)) is not None}
     return ranks({title: sign * value for title, value in values.items()}, better)
-
-
-def _value(board: Board, cell: Cell) -> float | None:
-    task = board.data.task
-    return _mean([measure_one(task, primary(task), each, board.targets) for each in cell.predictions])
 
 
 def _cost(cell: Cell) -> Cost:

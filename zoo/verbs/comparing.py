@@ -6,17 +6,25 @@ import datetime
 import platform
 import shlex
 import time
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, replace
+from itertools import chain
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import zoo
-from zoo.comparison.board import Board, data_of, differences, standings
-from zoo.comparison.result import Apart, Comparison, Contender, Protocol, Standing
+from zoo.comparison.board import Board, Pairs, data_of, differences, standings
+from zoo.comparison.crossing import fusions, likenesses, overlaps, shared, spoiled
+from zoo.comparison.findings import findings
+from zoo.comparison.gallery import confusions, errors, pictures
+from zoo.comparison.ranks import mean_ranks
+from zoo.comparison.result import Apart, Comparison, Contender, Overall, Protocol, Standing
 from zoo.comparison.work import Entry
 from zoo.records.runs import environment
 
 if TYPE_CHECKING:
     from zoo.verbs.compare import Work
+
+T = TypeVar("T")
 
 
 def assembled(work: Work, started: float) -> Comparison:
@@ -29,16 +37,40 @@ def assembled(work: Work, started: float) -> Comparison:
         own = differences(board)
         apart += own
         rows += standings(board, own)
-    data = tuple(data_of(board) for board in boards)
-    return Comparison(
+    found = Comparison(
         name=work.folder.name,
         protocol=_protocol(work, started),
-        data=data,
+        data=tuple(data_of(board) for board in boards),
         contenders=tuple(_contender(each, boards) for each in work.who if _stands(each, boards)),
         standings=tuple(rows),
         differences=tuple(apart),
+        fusions=_of_all(fusions, boards),
+        spoiled=_of_all(spoiled, boards),
+        overlaps=_of_all(overlaps, boards),
+        likenesses=_of_all(likenesses, boards),
+        shared=_of_all(shared, boards),
+        confusions=_of_all(confusions, boards),
+        errors=_of_all(errors, boards),
+        pictures=_of_all(pictures, boards),
+        overall=_overall(boards) if len(boards) > 1 else (),
         failures=dict(work.failures) or None,
     )
+    return replace(found, findings=findings(found))
+
+
+def _of_all(made: Callable[[Board], Iterable[T]], boards: list[Board]) -> tuple[T, ...]:
+    return tuple(chain.from_iterable(made(board) for board in boards))
+
+
+def _overall(boards: list[Board]) -> tuple[Overall, ...]:
+    """Mean ranks of those that are on every data set, which alone can be set beside each other."""
+    everywhere = set.intersection(*({cell.entry.title for cell in board.contenders} for board in boards))
+    tables = []
+    for board in boards:
+        pairs, cells = Pairs(board), [cell for cell in board.contenders if cell.entry.title in everywhere]
+        seeds = max((len(cell.outcomes) for cell in cells), default=1)
+        tables.append({cell.entry.title: pairs.scored(cell, max(seeds, 1)) for cell in cells})
+    return tuple(Overall(title, each.value, each.interval, each.data) for title, each in mean_ranks(tables).items())
 
 
 def _stands(entry: Entry, boards: list[Board]) -> bool:

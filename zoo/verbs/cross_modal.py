@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.catalog.spec import Modality
+from zoo.comparison.gap import modality_gap
 from zoo.data.types import MANY_ANSWERS, Dataset, ReadOptions, Task
 from zoo.errors import UnknownNameError, UsageError
 from zoo.models.backbone import Backbone
@@ -52,6 +53,8 @@ class CrossModal:
     metric: str
     centre: str
     results: tuple[Crossed, ...]
+    gap: float | None = None
+    """How far apart the held-out images and texts lie: distance of their centres; None where one is missing."""
 
     def to_json(self) -> dict[str, Any]:
         """The stable keys that `--json` prints."""
@@ -64,6 +67,7 @@ class CrossModal:
             "classes": list(self.task.classes),
             "metric": self.metric,
             "centre": self.centre,
+            "gap": self.gap,
             "results": [
                 {
                     "train": each.train,
@@ -146,6 +150,7 @@ def cross_modal(
         metric=metric,
         centre=centre,
         results=tuple(results),
+        gap=made.gap(),
     )
 
 
@@ -173,6 +178,12 @@ class _Embeddings:
     def held(self, modality: str) -> Array:
         """(N, E) of the held-out rows."""
         return self._of(self.data.held_out, modality) - self._centre(modality)
+
+    def gap(self) -> float | None:
+        """Between held-out images and texts, where there are both."""
+        if not {"image", "text"} <= set(self.data.modalities):
+            return None
+        return modality_gap(self._of(self.data.held_out, "image"), self._of(self.data.held_out, "text"))
 
     def _rows(self, modality: str) -> tuple[Array, NDArray[Any]]:
         targets = self.data.splits["train"].targets

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from zoo.comparison.spoil import dropped, other_rows, shuffled
 from zoo.data.identity import identities
 from zoo.data.types import AudioRef, Examples, ImageRef
 from zoo.verbs.extract import Part
@@ -38,17 +39,16 @@ def spoiled_features(
     modalities = list(dict.fromkeys(m for part in parts for m in part.modalities))
     if len(modalities) < 2:
         return
-    order = _shuffled(len(held), seed)
     for modality in modalities:
         taking = [part for part in parts if modality in part.modalities]
         if any(len(part.modalities) > 1 for part in taking):
             continue
-        dropped, shuffled = held.copy(), held.copy()
+        silent, foreign = held, held
         for part in taking:
-            dropped[:, part.columns] = train[:, part.columns].mean(0)
-            shuffled[:, part.columns] = held[order][:, part.columns]
-        yield f"{modality} dropped", dropped
-        yield f"{modality} shuffled", shuffled
+            silent = dropped(silent, part.columns, train)
+            foreign = shuffled(foreign, part.columns, seed=seed)
+        yield f"{modality} dropped", silent
+        yield f"{modality} shuffled", foreign
 
 
 def spoiled_rows(held: Examples, seed: int) -> Iterator[tuple[str, Examples]]:
@@ -58,7 +58,7 @@ def spoiled_rows(held: Examples, seed: int) -> Iterator[tuple[str, Examples]]:
     """
     if len(held.inputs) < 2:
         return
-    order = _shuffled(len(held), seed)
+    order = other_rows(len(held), seed)
     for modality, column in held.inputs.items():
         yield f"{modality} dropped", _with(held, {modality: [_nothing(value) for value in column]})
         yield f"{modality} shuffled", _with(held, {modality: [column[row] for row in order]})
@@ -78,11 +78,3 @@ def _nothing(value: Any) -> Any:
     if isinstance(value, AudioRef):
         return AudioRef("silence", array=np.zeros(16_000, dtype=np.float32), rate=16_000)
     return ""
-
-
-def _shuffled(count: int, seed: int) -> NDArray[np.int64]:
-    """Another row for every row, where there are two or more."""
-    places = np.random.default_rng(seed).permutation(count)
-    found = np.empty(count, dtype=np.int64)
-    found[places] = np.roll(places, 1)
-    return found
