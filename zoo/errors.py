@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from typing import ClassVar
 
@@ -98,6 +97,8 @@ class DuplicateNameError(PluginError):
 
 def close_matches(name: str, known: Iterable[str], count: int = 3) -> tuple[str, ...]:
     """The known names nearest to `name`, without regard to case."""
+    import difflib
+
     folded: dict[str, str] = {}
     for each in known:
         folded.setdefault(each.casefold(), each)

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from zoo.catalog.names import Words, order_of, split_fused, take_apart
+from zoo.catalog.names import Words, split_fused, take_apart
+from zoo.catalog.order import order_of
 from zoo.errors import UsageError
 
 PLAIN = st.text(string.ascii_letters + string.digits + "_-./", min_size=1).filter(

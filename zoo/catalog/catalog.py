@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -14,7 +15,8 @@ import pluggy
 from zoo.catalog import hooks
 from zoo.catalog.faults import faults, first_fault
 from zoo.catalog.guard import as_plugin_error, stdout_to_stderr
-from zoo.catalog.names import Selection, Words, choose_weights, order_of, split_fused, take_apart, weights_name
+from zoo.catalog.names import Selection, Words, choose_weights, split_fused, take_apart, weights_name
+from zoo.catalog.order import order_of
 from zoo.catalog.spec import (
     BackboneSpec,
     DatasetSpec,
@@ -187,11 +189,10 @@ class Catalog:
         return Selection(name, spec, chosen, towers, (*notes, *more))
 
     def _spec(self, base: str) -> tuple[BackboneSpec, str | None, tuple[str, ...]]:
-        by_name = {name.casefold(): spec for name, spec in self.backbones.items()}
+        by_name = self._by_name
         if found := _listed(by_name, base):
             return (*found, ())
-        sources = order_of(spec.source for spec in self.backbones.values())
-        matches = [(source, found) for source in sources if (found := _listed(by_name, f"{source}/{base}"))]
+        matches = [(source, found) for source in self._sources if (found := _listed(by_name, f"{source}/{base}"))]
         if matches and "/" not in base:
             source, found = matches[0]
             others = ", ".join(each for each, _ in matches[1:])
@@ -206,12 +207,21 @@ class Catalog:
         known = [*self.backbones, *architectures] if "/" in base else [*architectures, *self.backbones]
         raise UnknownNameError("backbone", base, known, help=_of_folder(base))
 
+    @functools.cached_property
+    def _by_name(self) -> Mapping[str, BackboneSpec]:
+        """Backbones by their names without regard to case."""
+        return {name.casefold(): spec for name, spec in self.backbones.items()}
+
+    @functools.cached_property
+    def _sources(self) -> list[str]:
+        """In the order in which a bare name is looked up."""
+        return order_of(spec.source for spec in self.backbones.values())
+
     def _resolved(self, base: str) -> BackboneSpec | None:
         source, _, rest = base.partition("/")
-        sources = order_of(s.source for s in self.backbones.values())
         for plugin, manager in self.managers.items():
             own = {spec.source for spec in self.backbones.values() if self.owners_of(spec) == plugin} | {plugin}
-            if rest and source in sources and source not in own:
+            if rest and source in self._sources and source not in own:
                 continue
             found = _asked(plugin, manager, rest if rest and source in own else base)
             if found is not None:

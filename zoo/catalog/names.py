@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from zoo.catalog.spec import BackboneSpec, Modality, WeightsSpec
 from zoo.catalog.structure import take_slice
 from zoo.errors import UsageError, WeightsError, close_matches
-
-SOURCE_ORDER = ("starter", "torchvision", "timm", "open_clip", "transformers")
-"""Where a name without a source is looked up, in this order; other sources follow by name."""
 
 _PREFIXES = (re.compile(r"[\w-]+/(.+)"), re.compile(r"(?:[\w-]+/)?[\w-]+:(.+)"))
 """Before a path: a source, or a kind of folder."""
@@ -222,9 +219,3 @@ def _existing_path(text: str) -> bool:
             except OSError:
                 return False
     return False
-
-
-def order_of(sources: Iterable[str]) -> list[str]:
-    """Sources in the order in which a bare name is looked up."""
-    found = set(sources)
-    return [s for s in SOURCE_ORDER if s in found] + sorted(found - set(SOURCE_ORDER))

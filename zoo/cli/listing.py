@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from zoo.cli import console
+from zoo.cli.rows import NOUNS, cells_of, count, json_of, noun_json, show, show_nouns
 from zoo.errors import UsageError
-
-if TYPE_CHECKING:
-    from zoo.verbs.listing import Row
-
-NOUNS = ("backbones", "heads", "strategies", "scorers", "datasets", "exporters")
 
 
 def register(app: typer.Typer) -> None:
@@ -40,7 +36,7 @@ def list_command(
         raise UsageError(f"--limit {limit} is not above 0", help="give a positive number")
     if pattern in NOUNS and pattern != "backbones":
         return _nouns(str(pattern), json)
-    from zoo.verbs.listing import list_backbones, sources
+    from zoo.verbs.listing import list_backbones
 
     rows = list_backbones(
         None if pattern == "backbones" else pattern,
@@ -53,72 +49,9 @@ def list_command(
         cached=cached,
         sort=sort,
     )
-    shown = rows[:limit] if limit is not None else rows
     if json:
-        return console.print_json([row_json(row) for row in shown])
-    if not rows:
-        console.note("no backbone fits; `zoo list` without filters shows all of them")
-        return None
-    header = ["backbone", "modality", "params", "dim", "licence", "published"]
-    console.print_table(header, [_cells(row) for row in shown])
-    by_source = ", ".join(f"{number:,} {name}" for name, number in sources(rows).items())
-    console.note(f"{len(shown):,} of {len(rows):,} rows: {by_source}" if limit else f"{len(rows):,} rows: {by_source}")
-    return None
-
-
-def row_json(row: Row) -> dict[str, Any]:
-    """The stable keys of one row of `--json`."""
-    spec, weights = row.spec, row.weights
-    return {
-        "name": row.name,
-        "source": spec.source,
-        "architecture": spec.architecture,
-        "tag": weights.tag if weights else None,
-        "modalities": list(spec.modalities),
-        "family": spec.family,
-        "params": spec.params,
-        "dim": spec.dim,
-        "image_size": spec.image_size,
-        "context_length": spec.context_length,
-        "licence": weights.licence if weights else None,
-        "trained_on": weights.trained_on if weights else None,
-        "metrics": dict(weights.metrics) if weights else {},
-    }
-
-
-def count(text: str | None) -> int | None:
-    """50M, 1.5G, 300k or a plain number.
-
-    Raises:
-        UsageError: none of these.
-    """
-    if text is None:
-        return None
-    units = {"k": 1e3, "m": 1e6, "g": 1e9, "b": 1e9}
-    body, scale = (text[:-1], units[text[-1].lower()]) if text[-1:].lower() in units else (text, 1)
-    try:
-        return int(float(body) * scale)
-    except ValueError as error:
-        raise UsageError(f"'{text}' is no number of parameters", help="write 50M, 1.5G or 300k") from error
-
-
-def _cells(row: Row) -> list[str]:
-    metrics = row.weights.metrics if row.weights else {}
-    published = next((f"{name} {value:.3g}" for name, value in metrics.items()), "")
-    return [
-        row.name,
-        "+".join(row.spec.modalities),
-        console.human_count(row.spec.params),
-        str(row.spec.dim or "?"),
-        (row.weights.licence if row.weights else None) or "-",
-        published,
-    ]
-
-
-def _noun_json(spec: Any) -> dict[str, Any]:
-    """The stable keys of heads, strategies and the like; data sets have more."""
-    more = {name: getattr(spec, name) for name in ("modalities", "task", "rows", "licence") if hasattr(spec, name)}
-    return {"name": spec.name, "summary": spec.summary, **more}
+        return console.print_json([json_of(row) for row in rows[:limit]])
+    return show(rows, [cells_of(row) for row in rows[:limit]], limit)
 
 
 def _nouns(noun: str, json: bool) -> None:
@@ -126,7 +59,5 @@ def _nouns(noun: str, json: bool) -> None:
 
     specs = list(getattr(default_catalog(), noun).values())
     if json:
-        return console.print_json([_noun_json(spec) for spec in specs])
-    if not specs:
-        return console.note(f"no plugin offers {noun}")
-    return console.print_table(["name", "what"], [[s.name, s.summary] for s in specs])
+        return console.print_json([noun_json(spec) for spec in specs])
+    return show_nouns(noun, [[spec.name, spec.summary] for spec in specs])

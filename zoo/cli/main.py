@@ -1,13 +1,18 @@
-"""The `zoo` program: environment first, then Typer, then one verb."""
+"""The `zoo` program: environment first, then the index if that is enough, then Typer and one verb.
+
+Nothing here imports Typer before it is known to be needed: it takes longer than most answers.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
-import warnings
-from typing import Annotated, Any
 
-import typer
+TYPE_CHECKING = False  # as in `zoo` itself: importing `typing` would cost more than an answer from the index
+if TYPE_CHECKING:
+    from typing import Any
+
+    import typer
 
 ENVIRONMENT = {
     # Threads that spin while they wait make small models many times slower on a busy machine.
@@ -34,70 +39,42 @@ def prepare_environment() -> None:
 
 def make_app() -> typer.Typer:
     """The program with every command."""
-    from zoo.cli import (
-        check,
-        cross_modal,
-        distill,
-        doctor,
-        evaluate,
-        extract,
-        find_lr,
-        finetune,
-        hybrid,
-        info,
-        listing,
-        plan,
-        plugins,
-        predict,
-        probe,
-        runs,
-        zero_shot,
-    )
+    from zoo.cli import app
 
-    app = typer.Typer(
-        name="zoo",
-        help="One interface to every pretrained backbone.\n\nFor example  zoo finetune torchvision/resnet18 photos/",
-        no_args_is_help=True,
-        pretty_exceptions_enable=False,
-        rich_markup_mode=None,  # help as plain text: the same in a terminal, a pipe and a log
-        context_settings={"help_option_names": ["-h", "--help"]},
-    )
-    app.callback()(_globals)
-    for module in (
-        listing,
-        info,
-        plan,
-        check,
-        extract,
-        probe,
-        find_lr,
-        finetune,
-        distill,
-        hybrid,
-        evaluate,
-        predict,
-        zero_shot,
-        cross_modal,
-        runs,
-        plugins,
-        doctor,
-    ):
-        module.register(app)
-    return app
+    return app.make_app()
 
 
 def run() -> None:
     """Entry point of the console script; turns errors into one message and an exit code."""
     prepare_environment()
     _take_globals(sys.argv)
+    from zoo.cli import quick
+
+    question = quick.asked(sys.argv[1:])
+    if question is not None and question.answered():
+        sys.exit(0)
+    code = _run()
+    if question is not None and question.new and code == 0:
+        import contextlib
+
+        with contextlib.suppress(Exception, KeyboardInterrupt):  # the answer is out; the next one takes its time again
+            question.learn()
+    sys.exit(code)
+
+
+def _run() -> int:
+    import warnings
+
+    import typer
+
     from zoo.cli import console
+    from zoo.cli.app import app_for
     from zoo.cli.parsing import PARSE_ERRORS, as_usage_error
     from zoo.errors import ZooError
 
     warnings.showwarning = console.show_warning
     try:
-        _add_plugin_commands(app := make_app())
-        code = app(standalone_mode=False)
+        code: Any = app_for(sys.argv[1:])(standalone_mode=False)
         if code == 130:  # what Typer makes of Ctrl-C
             console.note("interrupted")
     except PARSE_ERRORS as error:
@@ -115,7 +92,7 @@ def run() -> None:
         console.note(f"error[bug]: {type(error).__name__}: {error}")
         console.note("help: this is a fault of zoo or of a plugin; run again with --debug and report what it prints")
         code = 1
-    sys.exit(code if isinstance(code, int) else 0)
+    return code if isinstance(code, int) else 0
 
 
 def _help(error: Any) -> int:
@@ -126,28 +103,8 @@ def _help(error: Any) -> int:
     return 2
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
-        from zoo import __version__
-        from zoo.cli import console
-
-        console.print_text(f"zoo {__version__}")
-        raise typer.Exit
-
-
-def _globals(
-    version: Annotated[
-        bool, typer.Option("--version", help="Print the version and leave.", is_eager=True, callback=_version)
-    ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks; anywhere on the line.")] = False,
-    no_plugins: Annotated[
-        bool, typer.Option("--no-plugins", help="Load no installed plugin; anywhere on the line.")
-    ] = False,
-) -> None:
-    _apply(debug=debug, no_plugins=no_plugins)
-
-
-def _apply(*, debug: bool, no_plugins: bool) -> None:
+def apply(*, debug: bool, no_plugins: bool) -> None:
+    """Make the settings of the whole program known to all that runs below."""
     if debug:
         os.environ["ZOO_DEBUG"] = "1"
     if no_plugins:
@@ -157,30 +114,12 @@ def _apply(*, debug: bool, no_plugins: bool) -> None:
 def _take_globals(argv: list[str]) -> None:
     """Take --debug and --no-plugins out of the line: they are added at its end by whoever repeats a command."""
     end = argv.index("--") if "--" in argv else len(argv)
-    _apply(debug="--debug" in argv[:end], no_plugins="--no-plugins" in argv[:end])
+    apply(debug="--debug" in argv[:end], no_plugins="--no-plugins" in argv[:end])
     argv[:end] = [word for word in argv[:end] if word not in ("--debug", "--no-plugins")]
 
 
 def _debug() -> bool:
     return os.environ.get("ZOO_DEBUG", "") not in ("", "0")
-
-
-def _add_plugin_commands(app: typer.Typer) -> None:
-    """Commands of plugins; only looked for where the first word is no command of ours, so that ours start fast."""
-    words = [word for word in sys.argv[1:] if not word.startswith("-")]
-    known = {command.name for command in app.registered_commands} | {g.name for g in app.registered_groups}
-    if not words or words[0] in known:
-        return
-    from zoo.catalog.discovery import default_catalog
-    from zoo.catalog.guard import as_plugin_error, stdout_to_stderr
-    from zoo.cli import console
-
-    for name, manager in default_catalog().managers.items():
-        try:
-            with stdout_to_stderr():
-                manager.hook.zoo_commands(app=app)
-        except (Exception, SystemExit) as error:  # noqa: BLE001  (a plugin's fault costs a line, not the program)
-            console.note(f"warning: the commands of plugin '{name}' are left out: {as_plugin_error(error).what}")
 
 
 if __name__ == "__main__":

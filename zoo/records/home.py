@@ -8,17 +8,13 @@ import tempfile
 import warnings
 from pathlib import Path
 
+from zoo.records.location import cache_path
+
 
 @functools.cache
 def cache_home() -> Path:
     """The cache folder, made if it is missing; a temporary one, with one warning, where it cannot be written."""
-    given = os.environ.get("ZOO_HOME")
-    if given:
-        home = Path(given).expanduser()
-    else:
-        import platformdirs
-
-        home = Path(platformdirs.user_cache_dir("zoo"))
+    home = Path(cache_path()).expanduser()
     try:
         home.mkdir(parents=True, exist_ok=True)
         if os.access(home, os.W_OK):

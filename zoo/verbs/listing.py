@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import fnmatch
-from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import get_args
 
 from zoo.catalog.cached import is_cached
 from zoo.catalog.catalog import Catalog, rows_of
 from zoo.catalog.discovery import default_catalog
-from zoo.catalog.names import order_of, weights_name
+from zoo.catalog.names import weights_name
 from zoo.catalog.spec import BackboneSpec, Modality, WeightsSpec
-from zoo.errors import UnknownNameError, UsageError
-
-SORTS = ("name", "params", "dim", "metric")
+from zoo.verbs.choosing import choose
 
 
 @dataclass(frozen=True)
@@ -24,6 +19,36 @@ class Row:
     name: str
     spec: BackboneSpec
     weights: WeightsSpec | None
+
+    @property
+    def source(self) -> str:
+        """Whose it is."""
+        return self.spec.source
+
+    @property
+    def family(self) -> str:
+        """Such as resnet."""
+        return self.spec.family
+
+    @property
+    def modalities(self) -> tuple[Modality, ...]:
+        """What it takes."""
+        return self.spec.modalities
+
+    @property
+    def params(self) -> int | None:
+        """How many parameters it has."""
+        return self.spec.params
+
+    @property
+    def dim(self) -> int | None:
+        """Of its features."""
+        return self.spec.dim
+
+    @property
+    def licence(self) -> str | None:
+        """Of its weights."""
+        return self.weights.licence if self.weights else None
 
     @property
     def metric(self) -> float | None:
@@ -62,62 +87,24 @@ def list_backbones(
         UnknownNameError: a modality, source or family that nothing has.
         UsageError: an order that is not known.
     """
-    if sort not in SORTS:
-        raise UsageError(f"--sort {sort} is not known", help=f"use {', '.join(SORTS)}")
-    catalog = catalog or default_catalog()
-    wanted = set(modality.split("+")) if modality else set()
-    specs = catalog.backbones.values()
-    for each in wanted:
-        _check_known("modality", each, get_args(Modality))
-    _check_known("source", source, order_of(spec.source for spec in specs))
-    _check_known("family", family, sorted({spec.family for spec in specs}))
-    order = {name: i for i, name in enumerate(order_of(s.source for s in catalog.backbones.values()))}
-    found = []
-    for spec in catalog.backbones.values():
-        if source and spec.source.casefold() != source.casefold():
-            continue
-        if family and spec.family.casefold() != family.casefold():
-            continue
-        if not wanted <= set(spec.modalities) or not _within(spec.params, min_params, max_params):
-            continue
-        for _, weights in rows_of(spec):
-            row = Row(weights_name(spec, weights, spec.modalities), spec, weights)
-            if licence and licence.casefold() not in ((weights.licence if weights else None) or "").casefold():
-                continue
-            if not _fits(row.name, pattern) or (cached and not (weights and is_cached(weights))):
-                continue
-            found.append(row)
-    keys: dict[str, Callable[[Row], tuple[float, ...]]] = {
-        "name": lambda row: (order[row.spec.source],),
-        "params": lambda row: (row.spec.params or float("inf"),),
-        "dim": lambda row: (row.spec.dim or float("inf"),),
-        "metric": lambda row: (-(row.metric if row.metric is not None else float("-inf")),),
-    }
-    return sorted(found, key=keys[sort])
+    found = choose(
+        rows_in(catalog or default_catalog()),
+        pattern,
+        modality=modality,
+        family=family,
+        source=source,
+        min_params=min_params,
+        max_params=max_params,
+        licence=licence,
+        sort=sort,
+    )
+    return [row for row in found if row.weights and is_cached(row.weights)] if cached else found
 
 
-def _check_known(noun: str, name: str | None, known: Sequence[str]) -> None:
-    if name is not None and name.casefold() not in {each.casefold() for each in known}:
-        shown = ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")
-        raise UnknownNameError(noun, name, known, help=f"there are {shown}")
-
-
-def _within(params: int | None, low: int | None, high: int | None) -> bool:
-    if low is None and high is None:
-        return True
-    return params is not None and (low is None or params >= low) and (high is None or params <= high)
-
-
-def _fits(name: str, pattern: str | None) -> bool:
-    if pattern is None:
-        return True
-    name, pattern = name.casefold(), pattern.casefold()
-    return fnmatch.fnmatchcase(name, pattern) if any(c in pattern for c in "*?[") else pattern in name
-
-
-def sources(rows: Iterable[Row]) -> dict[str, int]:
-    """Rows of each source."""
-    counts: dict[str, int] = {}
-    for row in rows:
-        counts[row.spec.source] = counts.get(row.spec.source, 0) + 1
-    return counts
+def rows_in(catalog: Catalog) -> list[Row]:
+    """Every architecture with each of its weights."""
+    return [
+        Row(weights_name(spec, weights, spec.modalities), spec, weights)
+        for each in catalog.backbones.values()
+        for spec, weights in rows_of(each)
+    ]
