@@ -148,6 +148,38 @@ def zoo_scorers() -> Iterable[ScorerSpec]:
             "spread of the class means against a shrunk covariance",
             paper="https://arxiv.org/abs/2110.06893",
         ),
+        ScorerSpec(
+            "nleep",
+            at + "nleep:nleep",
+            "how well clusters of the features foretell the class",
+            paper="https://arxiv.org/abs/2011.11200",
+        ),
+        ScorerSpec(
+            "sfda",
+            at + "sfda:sfda",
+            "a Fisher discriminant, asked again about rows that it found hard",
+            paper="https://arxiv.org/abs/2207.03036",
+        ),
+        ScorerSpec(
+            "gbc",
+            at + "gbc:gbc",
+            "minus the overlap of the classes as Gaussians",
+            paper="https://arxiv.org/abs/2111.12780",
+        ),
+        ScorerSpec(
+            "leep",
+            at + "leep:leep",
+            "how well answers of the source's head foretell the class; for finished runs",
+            needs="source",
+            paper="https://arxiv.org/abs/2002.12462",
+        ),
+        ScorerSpec(
+            "nce",
+            at + "leep:nce",
+            "minus the entropy of the class given the source's answer; for finished runs",
+            needs="source",
+            paper="https://arxiv.org/abs/1908.08142",
+        ),
     ]
 
 

@@ -14,7 +14,7 @@ from zoo.catalog.factories import import_factory
 from zoo.catalog.spec import ScorerSpec
 from zoo.errors import ZooError
 from zoo.testing.offered import offered
-from zoo.testing.report import Broken, Conformance, law, laws_of, require
+from zoo.testing.report import Broken, Conformance, Inapplicable, law, laws_of, require
 
 Array = NDArray[np.float64]
 TRIALS = 5
@@ -22,7 +22,10 @@ TRIALS = 5
 
 
 class ScorerSubject:
-    """One score: features (N, D) and labels (N,) to a number, greater for better."""
+    """One score: features (N, D) and labels (N,) to a number, greater for better.
+
+    One that needs the source's own head is given the softmax of the features, as that of a head of D classes.
+    """
 
     def __init__(self, spec: ScorerSpec) -> None:
         self.spec = spec
@@ -32,13 +35,20 @@ class ScorerSubject:
         """Imported once."""
         return import_factory(self.spec.factory, f"scorer {self.spec.name}")
 
+    def given(self, features: NDArray[Any]) -> NDArray[Any]:
+        """What the score is called with."""
+        if self.spec.needs == "features":
+            return features
+        found = np.exp(features.astype(np.float64) - np.nan_to_num(features).max(1, keepdims=True))
+        return np.asarray(found / found.sum(1, keepdims=True))
+
     def score(self, features: NDArray[Any], labels: NDArray[Any]) -> float:
         """What it says.
 
         Raises:
             Broken: anything but a finite number.
         """
-        found = self.factory(features, labels)
+        found = self.factory(self.given(features), labels)
         if not isinstance(found, float | int | np.floating) or not np.isfinite(found):
             raise Broken(f"the score of features {features.shape} is {found!r}, not a finite number")
         return float(found)
@@ -122,6 +132,8 @@ def class_names(subject: ScorerSubject) -> str:
 @law(consequence="a rotation, which no linear head would notice, changes the ranking")
 def rotation(subject: ScorerSubject) -> str:
     """Features turned by an orthogonal matrix score the same."""
+    if subject.spec.needs == "source":
+        raise Inapplicable("its columns are classes of the source, which nobody turns")
     features, labels = blobs(0)
     turn = np.linalg.qr(np.random.default_rng(2).standard_normal((features.shape[1],) * 2))[0]
     one, other = subject.score(features, labels), subject.score(features @ turn, labels)
@@ -150,7 +162,7 @@ def refuses_nonsense(subject: ScorerSubject) -> str:
     broken[3, 2] = np.nan
     for what, args in {"NaN": (broken, labels), "one class": (features, np.zeros_like(labels))}.items():
         try:
-            found = subject.factory(*args)
+            found = subject.factory(subject.given(args[0]), args[1])
         except ZooError:
             continue
         except Exception as error:

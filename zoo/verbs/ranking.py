@@ -12,6 +12,7 @@ from typing import Any
 from zoo.data.types import Task
 from zoo.records.plain import json_safe
 from zoo.scoring.order import Scored, concordance, ranks, tau
+from zoo.transfer.metrics import greater_is_better
 
 AGREE, PARTLY = 0.8, 0.5
 """Kendall's W from which scores are said to agree, and to agree in part."""
@@ -86,6 +87,8 @@ class Ranking:
     seconds: float
     metric: str
     """Of the short fine-tunings."""
+    judges: int = 0
+    """Training rows that judged them."""
     notes: tuple[str, ...] = ()
 
     @property
@@ -110,7 +113,8 @@ class Ranking:
     @property
     def findings(self) -> tuple[str, ...]:
         """What the figures bear out, in sentences."""
-        return (*_first(self.ranked, self.rows), *_agreement(self.concordance), *_beside(self.baselines))
+        tuned = _tuned(self.ranked, self.metric, self.judges)
+        return (*tuned, *_first(self.ranked, self.rows), *_agreement(self.concordance), *_beside(self.baselines))
 
     def to_json(self) -> dict[str, Any]:
         """The stable keys that `--json` prints."""
@@ -129,6 +133,7 @@ class Ranking:
                 "findings": list(self.findings),
                 "failures": dict(self.failures),
                 "metric": self.metric,
+                "judges": self.judges,
                 "notes": list(self.notes),
                 "seconds": round(self.seconds, 3),
             }
@@ -202,6 +207,14 @@ def _first(ranked: Sequence[Ranked], rows: int) -> list[str]:
         return [f"these {rows:,} rows cannot tell the {len(ranked)} candidates apart"]
     others = ", ".join(best[1:4]) + (f" and {len(best) - 4} more" if len(best) > 4 else "")
     return [f"{best[0]} is first; {rows:,} rows cannot tell {others} from it"]
+
+
+def _tuned(ranked: Sequence[Ranked], metric: str, judges: int) -> list[str]:
+    known = [(each.tuned.value, each.backbone) for each in ranked if each.tuned and each.tuned.value is not None]
+    if not known:
+        return []
+    value, best = (max if greater_is_better(metric) else min)(known, key=lambda pair: pair[0])
+    return [f"after short fine-tuning {best} is best: {metric} {value:.3f} on {judges:,} training rows held back"]
 
 
 def _agreement(w: float | None) -> list[str]:
