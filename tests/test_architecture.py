@@ -23,7 +23,7 @@ LAYER = {
     "transfer": 4,
     "comparison": 5,
     "verbs": 6,
-    "report": 7,
+    "reporting": 7,
     "testing": 7,
     "cli": 8,
 }

@@ -96,6 +96,7 @@ _EXPORTS = {
     "hybrid": "zoo.verbs.hybrid",
     "compare": "zoo.verbs.compare",
     "Comparison": "zoo.comparison.result",
+    "report": "zoo.reporting.writing",
     "evaluate": "zoo.verbs.evaluate",
     "predict": "zoo.verbs.predict",
     "probe": "zoo.verbs.probe",
@@ -211,6 +212,7 @@ if TYPE_CHECKING:
     from zoo.models.weights import load_state as load_state
     from zoo.models.weights import read_weights as read_weights
     from zoo.models.wrap import wrap as wrap
+    from zoo.reporting.writing import report as report
     from zoo.transfer.options import Training as Training
     from zoo.transfer.solvers import Solution as Solution
     from zoo.transfer.strategies import Phase as Phase

@@ -6,8 +6,6 @@ import pytest
 from made import hostile, made
 
 from zoo.comparison.result import Comparison
-from zoo.reporting.build import build
-from zoo.reporting.blocks import Report
 
 
 @pytest.fixture(scope="session")

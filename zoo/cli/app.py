@@ -20,6 +20,7 @@ COMMANDS = {
     "distill": "distill",
     "hybrid": "hybrid",
     "compare": "compare",
+    "report": "report",
     "evaluate": "evaluate",
     "predict": "predict",
     "zero-shot": "zero_shot",

@@ -45,7 +45,9 @@ def confusions(found: Comparison, names: Names) -> Section | None:
         here = [each for each in found.confusions if each.data == data.name]
         options = tuple(Option(words.short(each.contender, 60), _confused(each, data.classes)) for each in here)
         blocks += _chosen(data.name if len(found.data) > 1 else None, f"Contender on {data.name}", options)
-    said = ("True class down, predicted class across, over the held-out rows of the first seed. Shades are shares of the row.",)
+    said = (
+        "True class down, predicted class across, over the held-out rows of the first seed. Shades: shares of a row.",
+    )
     return Section("confusions", "Which classes are mistaken", said, tuple(blocks)) if blocks else None
 
 
@@ -65,7 +67,9 @@ def _confused(each: Confusion, classes: Sequence[str]) -> tuple[Block, ...]:
 
 
 def _mistakes(each: Confusion, classes: Sequence[str]) -> Grid:
-    wrong = [(n, true, given) for true, row in enumerate(each.matrix) for given, n in enumerate(row) if n and true != given]
+    wrong = [
+        (n, true, given) for true, row in enumerate(each.matrix) for given, n in enumerate(row) if n and true != given
+    ]
     wrong.sort(key=lambda each: (-each[0], each[1], each[2]))
 
     def name(index: int) -> str:
@@ -84,10 +88,15 @@ def maps(found: Comparison, names: Names) -> Section | None:
     blocks: list[Block] = []
     for data in found.data:
         here = [each for each in found.pictures if each.data == data.name]
-        options = tuple(Option(words.short(each.contender, 60), (_map(each, f"map-{index}-{data.name}"),)) for index, each in enumerate(here))
+        options = tuple(
+            Option(words.short(each.contender, 60), (_map(each, f"map-{index}-{data.name}"),))
+            for index, each in enumerate(here)
+        )
         blocks += _chosen(data.name if len(found.data) > 1 else None, f"Features on {data.name}", options)
-    said = ("Each mark is a held-out row; near marks have features alike. Only what is near tells something: the axes have no "
-            "meaning of their own.",)
+    said = (
+        "Each mark is a held-out row; near marks have features alike. Only nearness tells something: the axes have no "
+        "meaning of their own.",
+    )
     return Section("map", "Map of the features", said, tuple(blocks)) if blocks else None
 
 
@@ -98,7 +107,8 @@ def _map(each: Map, salt: str) -> Picture:
     key = {label: Name(label, index, *mark(index)) for index, label in enumerate(sorted(marked), 1)}
     grey = Name(f"{len(counts) - len(marked)} other classes")
     shown = [key.get(label, grey) for label in each.labels]
-    caption = f"{words.plural(len(each.points), 'held-out row')} by {each.method} of the features of {words.short(each.contender, 60)}."
+    rows = words.plural(len(each.points), "held-out row")
+    caption = f"{rows} by {each.method} of the features of {words.short(each.contender, 60)}."
     numbered = " Each number stands at the middle of its class."
     legend = (*key.values(), *([grey] if grey in shown else []))
     return Picture(draw_map(each.points, shown, salt), caption, caption + numbered, legend)

@@ -37,7 +37,9 @@ class Line:
     spots: tuple[Spot, ...]
 
 
-def draw_costs(spots: Sequence[Spot], front: Sequence[Spot], across: str, up: str, trivial: float | None, salt: str) -> str:
+def draw_costs(
+    spots: Sequence[Spot], front: Sequence[Spot], across: str, up: str, trivial: float | None, salt: str
+) -> str:
     """Value over cost on a logarithmic axis, with the front that nothing beats in both."""
     from matplotlib.figure import Figure
 
@@ -75,9 +77,8 @@ def draw_curves(lines: Sequence[Line], up: str, trivial: float | None, salt: str
             shade = colour(line.name.colour)
             style = (0, (4, 2)) if line.name.hollow else "solid"
             axes.plot(x, y, color=shade, linewidth=1.4, linestyle=style, zorder=2)
-            banded = [(spot.x, *spot.interval) for spot in line.spots if spot.interval is not None]
-            if banded:
-                axes.fill_between(*zip(*banded, strict=True), color=shade, alpha=0.13, linewidth=0, zorder=1)
+            at, low, high = _band(line)
+            axes.fill_between(at, low, high, color=shade, alpha=0.13, linewidth=0, zorder=1)
             _mark(axes, line.name, x, y, size=5.5)
         _trivial(axes, trivial)
         rows = sorted({spot.x for line in lines for spot in line.spots})
@@ -105,8 +106,21 @@ def draw_map(points: Sequence[Pair], names: Sequence[Name], salt: str) -> str:
             if name.number is not None:
                 here = [point for point, each in zip(points, names, strict=True) if each == name]
                 middle = median(x for x, _ in here), median(y for _, y in here)
-                axes.text(*middle, str(name.number), ha="center", va="center", fontsize=10, fontweight="bold", zorder=5,
-                          bbox={"boxstyle": "round,pad=0.2", "facecolor": PAPER, "edgecolor": colour(name.colour), "linewidth": 1})
+                axes.text(
+                    *middle,
+                    str(name.number),
+                    ha="center",
+                    va="center",
+                    fontsize=10,
+                    fontweight="bold",
+                    zorder=5,
+                    bbox={
+                        "boxstyle": "round,pad=0.2",
+                        "facecolor": PAPER,
+                        "edgecolor": colour(name.colour),
+                        "linewidth": 1,
+                    },
+                )
         axes.set_xticks([])
         axes.set_yticks([])
         for spine in axes.spines.values():
@@ -120,13 +134,27 @@ def _mark(axes: Any, name: Name, x: Sequence[float], y: Sequence[float], *, size
     # A rim of the page's own colour keeps marks apart where they lie on each other.
     rim = colour(name.colour) if name.hollow else PAPER
     corners: Any = [(a, -b) for a, b in [*shape, shape[0]]] if shape else "o"
-    axes.plot(x, y, linestyle="none", marker=corners, markersize=size * (1.2 if shape else 1.0), color=fill,
-              markeredgecolor=rim, markeredgewidth=1.3 if name.hollow else edge, zorder=3)
+    axes.plot(
+        x,
+        y,
+        linestyle="none",
+        marker=corners,
+        markersize=size * (1.2 if shape else 1.0),
+        color=fill,
+        markeredgecolor=rim,
+        markeredgewidth=1.3 if name.hollow else edge,
+        zorder=3,
+    )
 
 
 def _whisker(axes: Any, spot: Spot) -> None:
     if spot.interval is not None:
         axes.plot([spot.x, spot.x], spot.interval, color=colour(spot.name.colour), linewidth=1.2, alpha=0.7, zorder=2)
+
+
+def _band(line: Line) -> tuple[list[float], list[float], list[float]]:
+    known = [(spot.x, spot.interval) for spot in line.spots if spot.interval is not None]
+    return [x for x, _ in known], [pair[0] for _, pair in known], [pair[1] for _, pair in known]
 
 
 def _trivial(axes: Any, trivial: float | None) -> None:
@@ -158,18 +186,34 @@ def _number(axes: Any, spots: Sequence[Spot], front: set[str]) -> None:
         best = next((at for at, free in enumerate(room) if free > _NEAR), room.index(max(room)))
         taken.append(sides[best])
         weight = "bold" if spot.name.title in front else "normal"
-        axes.annotate(str(spot.name.number), (spot.x, spot.y), (sides[best][0] - x, sides[best][1] - y),
-                      textcoords="offset points", ha="center", va="center", fontsize=9, fontweight=weight)
+        axes.annotate(
+            str(spot.name.number),
+            (spot.x, spot.y),
+            (sides[best][0] - x, sides[best][1] - y),
+            textcoords="offset points",
+            ha="center",
+            va="center",
+            fontsize=9,
+            fontweight=weight,
+        )
 
 
 def _number_ends(axes: Any, lines: Sequence[Line]) -> None:
     """A number at the end of each line, moved apart where lines end together."""
     scale = 72 / axes.figure.dpi
-    ends = sorted((tuple(axes.transData.transform((line.spots[-1].x, line.spots[-1].y)) * scale), line.name, line.spots[-1])
-                  for line in lines if line.spots)  # fmt: skip
     below = -math.inf
-    for (_, y), name, spot in sorted(ends, key=lambda end: end[0][1]):
-        at = max(y, below + _NEAR)
-        below = at
-        axes.annotate(str(name.number), (spot.x, spot.y), (9, at - y), textcoords="offset points", ha="left", va="center",
-                      fontsize=9, color=INK, annotation_clip=False)
+    for line in sorted(lines, key=lambda each: each.spots[-1].y):
+        spot, name = line.spots[-1], line.name
+        y = axes.transData.transform((spot.x, spot.y))[1] * scale
+        below = at = max(y, below + _NEAR)
+        axes.annotate(
+            str(name.number),
+            (spot.x, spot.y),
+            (9, at - y),
+            textcoords="offset points",
+            ha="left",
+            va="center",
+            fontsize=9,
+            color=INK,
+            annotation_clip=False,
+        )

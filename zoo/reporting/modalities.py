@@ -14,8 +14,10 @@ from zoo.reporting.results import scale_of
 def modalities(found: Comparison, names: Names) -> Section | None:
     """Fusion gain, what a missing modality costs, and where the errors fall."""
     blocks = [*_fusion(found, names), *_spoiled(found, names), *_overlap(found, names)]
-    said = ("A joint contender is set beside the best of its parts alone; then one of its modalities is taken away at test "
-            "time, to see how much it leans on it.",)
+    said = (
+        "A joint contender is set beside the best of its parts alone; then one of its modalities is taken away at test "
+        "time, to see how much it leans on it.",
+    )
     return Section("modalities", "Modalities", said, tuple(blocks)) if blocks else None
 
 
@@ -23,11 +25,19 @@ def _fusion(found: Comparison, names: Names) -> list[Block]:
     if not found.fusions:
         return []
     scale = scale_of([(each.value, each.interval) for each in found.fusions], zero=True)
-    columns = (Column("Joint", "name"), Column("Data", "text"), Column("Rows a class"), Column("Best part", "text"), Column("Gain"),
-               Column("95% interval, paired", "drawn", _ends(scale)), Column("p"), Column("Clear at 5%", "text"))
+    columns = (
+        Column("Joint", "name"),
+        Column("Data", "text"),
+        Column("Rows a class"),
+        Column("Best part", "text"),
+        Column("Gain"),
+        Column("95% interval, paired", "drawn", _ends(scale)),
+        Column("p"),
+        Column("Clear at 5%", "text"),
+    )
     rows = tuple(
         Row((
-            Cell(each.joint, name=names.bare(each.joint)), Cell(each.data), Cell(str(each.shots)),
+            Cell(each.joint, name=names.bare(each.joint)), _data(each.data), Cell(str(each.shots)),
             Cell(_numbered(names[each.best])), Cell(words.signed(each.value), words.between_signed(each.interval)),
             Cell(drawn=Whisker(each.value, each.interval, scale, 0.0, hollow=not each.sure)),
             Cell(words.probability(each.p)), Cell("yes" if each.sure else "no"),
@@ -41,35 +51,55 @@ def _spoiled(found: Comparison, names: Names) -> list[Block]:
     if not found.spoiled:
         return []
     scale = scale_of([(each.loss, each.interval) for each in found.spoiled], zero=True)
-    columns = (Column("Contender", "name"), Column("Data", "text"), Column("At test time", "text"), Column("Value left"),
-               Column("Loss"), Column("95% interval", "drawn", _ends(scale)))
+    columns = (
+        Column("Contender", "name"),
+        Column("Data", "text"),
+        Column("At test time", "text"),
+        Column("Value left"),
+        Column("Loss"),
+        Column("95% interval", "drawn", _ends(scale)),
+    )
     rows = tuple(
         Row((
-            Cell(each.contender, name=names.bare(each.contender)), Cell(each.data), Cell(f"{each.modality} {each.how}"),
-            Cell(words.figure(each.value)), Cell(words.signed(each.loss), words.between_signed(each.interval)),
+            Cell(each.contender, name=names.bare(each.contender)), _data(each.data),
+            Cell(f"{each.modality} {each.how}"),
+            Cell(words.figure(each.value)),
+            Cell(words.signed(each.loss), words.between_signed(each.interval)),
             Cell(drawn=Whisker(each.loss, each.interval, scale, 0.0)),
         ))
         for each in found.spoiled
     )  # fmt: skip
-    note = "Dropped: replaced by what is average. Shuffled: taken from another row. The greater the loss, the more it counts."
+    note = "Dropped: replaced by what is average. Shuffled: taken from another row. A great loss: it counts."
     return [Grid("A modality that tells nothing", columns, rows, (note,))]
 
 
 def _overlap(found: Comparison, names: Names) -> list[Block]:
     if not found.overlaps:
         return []
-    columns = (Column("Pair", "name"), Column("Data", "text"), Column("Held-out rows", "drawn"), Column("Both right"),
-               Column("Only first right"), Column("Only second right"), Column("Both wrong"), Column("Kappa"), Column("Either right"))
+    columns = (
+        Column("Pair", "name"),
+        Column("Data", "text"),
+        Column("Held-out rows", "drawn"),
+        Column("Both right"),
+        Column("Only first right"),
+        Column("Only second right"),
+        Column("Both wrong"),
+        Column("Kappa"),
+        Column("Either right"),
+    )
     rows = tuple(
         Row((
-            Cell(f"{_numbered(names[each.one])}, {_numbered(names[each.other])}"), Cell(each.data), Cell(drawn=_shares(each)),
-            Cell(f"{each.both_right:,}"), Cell(f"{each.only_one:,}"), Cell(f"{each.only_other:,}"), Cell(f"{each.both_wrong:,}"),
+            Cell(f"{_numbered(names[each.one])}, {_numbered(names[each.other])}"),
+            _data(each.data), Cell(drawn=_shares(each)),
+            *(Cell(f"{n:,}") for n in (each.both_right, each.only_one, each.only_other, each.both_wrong)),
             Cell(words.figure(each.kappa, 2)), Cell(f"{each.either:.1%}"),
         ))
         for each in found.overlaps
     )  # fmt: skip
-    note = ("Kappa of being right: 1 where the same rows are wrong, 0 where that is chance; the lower, the more two can gain "
-            "from each other. The bar shows the four counts in their order.")
+    note = (
+        "Kappa of being right: 1 where the same rows are wrong, 0 where that is chance; the lower, the more two can "
+        "gain from each other. The bar shows the four counts in their order."
+    )
     return [Grid("Where the errors fall", columns, rows, (note,))]
 
 
@@ -91,19 +121,32 @@ def shared_space(found: Comparison, names: Names) -> Section | None:
     if not found.shared:
         return None
     scale = scale_of([(each.value, each.interval) for each in found.shared])
-    columns = (Column("Backbone", "name"), Column("Data", "text"), Column("Trained on", "text"), Column("Tested on", "text"),
-               Column("Value"), Column("95% interval", "drawn", _ends(scale, sign=False)), Column("Modality gap"))
+    columns = (
+        Column("Backbone", "name"),
+        Column("Data", "text"),
+        Column("Trained on", "text"),
+        Column("Tested on", "text"),
+        Column("Value"),
+        Column("95% interval", "drawn", _ends(scale, sign=False)),
+        Column("Modality gap"),
+    )
     rows = tuple(
         Row((
-            Cell(each.backbone, name=names.bare(each.backbone)), Cell(each.data), Cell(each.trained_on), Cell(each.tested_on),
-            Cell(words.figure(each.value), words.between(each.interval)), Cell(drawn=Whisker(each.value, each.interval, scale)),
+            Cell(each.backbone, name=names.bare(each.backbone)), _data(each.data),
+            Cell(each.trained_on), Cell(each.tested_on),
+            Cell(words.figure(each.value), words.between(each.interval)),
+            Cell(drawn=Whisker(each.value, each.interval, scale)),
             Cell(words.figure(each.gap, 2)),
         ))
         for each in found.shared
     )  # fmt: skip
-    said = ("Images and texts lie in one space: a head that has seen only the one is tested on the other. The modality gap is "
-            "the distance between the centres of the normalised images and texts (0: none, 2: opposite).",)
-    return Section("shared-space", "A space in common", said, (Grid("Trained on one, tested on the other", columns, rows),))
+    said = (
+        "Images and texts lie in one space: a head that has seen only the one is tested on the other. The modality "
+        "gap is the distance between the centres of the normalised images and texts (0: none, 2: opposite).",
+    )
+    return Section(
+        "shared-space", "A space in common", said, (Grid("Trained on one, tested on the other", columns, rows),)
+    )
 
 
 def likeness(found: Comparison, names: Names) -> Section | None:
@@ -111,8 +154,10 @@ def likeness(found: Comparison, names: Names) -> Section | None:
     blocks: list[Block] = []
     for data in dict.fromkeys(each.data for each in found.likenesses):
         blocks.append(_matrix(data, [each for each in found.likenesses if each.data == data], names))
-    said = ("How alike backbones see the same rows, before anything is trained: 1 for the same features up to turn and scale, "
-            "about 0 for features that have nothing to do with each other (debiased linear CKA).",)
+    said = (
+        "How alike backbones see the same rows, before anything is trained: 1 for the same features up to turn and "
+        "scale, about 0 for features that have nothing to do with each other (debiased linear CKA).",
+    )
     return Section("likeness", "Likeness of features", said, tuple(blocks)) if blocks else None
 
 
@@ -130,6 +175,10 @@ def _matrix(data: str, pairs: Sequence[Likeness], names: Names) -> Heat:
 
 def _numbered(name: Name) -> str:
     return f"{words.short(name.title, 40)} ({name.number})" if name.number else words.short(name.title, 40)
+
+
+def _data(name: str) -> Cell:
+    return Cell(words.short(name, 60))
 
 
 def _ends(scale: tuple[float, float], *, sign: bool = True) -> tuple[str, str]:

@@ -39,5 +39,6 @@ def _environment() -> Environment:
     )
     environment.globals["shapes"] = SHAPES
     environment.tests["kind"] = lambda block, kind: type(block).__name__ == kind
+    environment.filters["brief"] = lambda title: words.short(title, 120)
     environment.filters["drawing"] = Markup  # only what `figures` drew, in which no name from outside stands
     return environment

@@ -34,8 +34,10 @@ def costs(found: Comparison, names: Names) -> Section | None:
         if options:
             blocks += [Heading(data.name)] if len(found.data) > 1 else []
             blocks.append(Choice(f"Cost on {data.name}", tuple(options)))
-    said = ("Along the front nothing is both cheaper and better; what lies off it costs more for less. Floors and the dashed "
-            "trivial answer are shown, but are never on the front.",)
+    said = (
+        "Along the front nothing is both cheaper and better; what lies off it costs more for less. Floors and the "
+        "dashed trivial answer are shown, but are never on the front.",
+    )
     return Section("cost", "Accuracy against cost", said, tuple(blocks)) if blocks else None
 
 
@@ -74,8 +76,11 @@ def curves(found: Comparison, names: Names) -> Section | None:
         if len({each.rows for each in here}) < 2:
             continue
         blocks += [Heading(data.name)] if len(found.data) > 1 else []
-        blocks += [_curves(here, data, names, f"curve{number}"), Fold("The same as a table", (_table(here, data, names),))]
-    said = ("What each contender makes of few and of many labelled rows. Bands are 95% intervals over held-out rows and seeds.",)
+        blocks += [
+            _curves(here, data, names, f"curve{number}"),
+            Fold("The same as a table", (_table(here, data, names),)),
+        ]
+    said = ("What each contender makes of few and of many rows. Bands: 95% intervals over held-out rows and seeds.",)
     return Section("curves", "Learning curves", said, tuple(blocks)) if blocks else None
 
 
@@ -85,7 +90,8 @@ def _curves(here: Sequence[Standing], data: Data, names: Names, salt: str) -> Pi
         own = sorted((each for each in here if each.contender == name.title), key=lambda each: each.rows)
         lines.append(Line(name, tuple(Spot(name, each.rows, each.value or 0.0, each.interval) for each in own)))
     metric = words.metric(data.metric)
-    caption = f"{metric.capitalize()} on {words.short(data.name, 60)} over training rows, up to {max(each.rows for each in here):,}."
+    upto = max(each.rows for each in here)
+    caption = f"{metric.capitalize()} on {words.short(data.name, 60)} over training rows, up to {upto:,}."
     return Picture(draw_curves(lines, metric, data.trivial, salt), caption, caption, tuple(line.name for line in lines))
 
 
@@ -95,6 +101,9 @@ def _table(here: Sequence[Standing], data: Data, names: Names) -> Grid:
     rows = []
     for name in names.in_order(each.contender for each in here):
         own = {str(each.shots): each for each in here if each.contender == name.title}
-        cells = [Cell(words.figure(own[shot].value), words.between(own[shot].interval)) if shot in own else Cell("–") for _, shot in shots]
+        cells = [
+            Cell(words.figure(own[shot].value), words.between(own[shot].interval)) if shot in own else Cell("–")
+            for _, shot in shots
+        ]
         rows.append(Row((Cell(name.title, name=name), *cells), "floor" if name.hollow else "plain"))
     return Grid(f"{words.metric(data.metric).capitalize()} by rows of each class", columns, tuple(rows))

@@ -14,14 +14,26 @@ def overall(found: Comparison, names: Names) -> Section | None:
     if not found.overall:
         return None
     scale = scale_of([(each.mean_rank, each.interval) for each in found.overall])
-    columns = (Column("Contender", "name"), Column("Mean rank"),
-               Column("95% interval", "drawn", (words.figure(scale[0], 1), words.figure(scale[1], 1))), Column("Data sets"))
+    columns = (
+        Column("Contender", "name"),
+        Column("Mean rank"),
+        Column("95% interval", "drawn", (words.figure(scale[0], 1), words.figure(scale[1], 1))),
+        Column("Data sets"),
+    )
     rows = []
     for each in sorted(found.overall, key=lambda one: one.mean_rank):
         pair = each.interval and f"[{each.interval[0]:.1f}, {each.interval[1]:.1f}]"
         drawn = Whisker(each.mean_rank, each.interval, scale)
-        rows.append(Row((Cell(each.contender, name=names.bare(each.contender)), Cell(f"{each.mean_rank:.2f}", pair or ""),
-                         Cell(drawn=drawn), Cell(str(each.data)))))
+        rows.append(
+            Row(
+                (
+                    Cell(each.contender, name=names.bare(each.contender)),
+                    Cell(f"{each.mean_rank:.2f}", pair or ""),
+                    Cell(drawn=drawn),
+                    Cell(str(each.data)),
+                )
+            )
+        )
     said = ("1 is best. The interval is over draws of data sets and rows: with few sets it is wide, and should be.",)
     grid = Grid("Mean rank, lower is better", columns, tuple(rows))
     return Section("overall", "Over all data sets", said, (grid,))
@@ -41,7 +53,10 @@ def protocol(found: Comparison, names: Names) -> Section:
     how = found.protocol
     pairs = [
         ("Begun", how.started.replace("T", " ")),
-        ("Took", f"{words.duration(how.seconds)}: {how.computed:,} trained or solved, {how.cached:,} known from earlier"),
+        (
+            "Took",
+            f"{words.duration(how.seconds)}: {how.computed:,} trained or solved, {how.cached:,} known from earlier",
+        ),
         ("Strategies", words.listed(how.strategies)),
         ("Head", how.head or "as the strategy has it"),
         ("Rows a class", ", ".join(map(str, how.shots))),
@@ -59,12 +74,20 @@ def protocol(found: Comparison, names: Names) -> Section:
 
 
 def _data(found: Comparison) -> Grid:
-    columns = (Column("Data", "name"), Column("Task", "text"), Column("Modalities", "text"), Column("Classes"),
-               Column("Rows", "text"), Column("Measured on", "text"), Column("Fingerprint of the splits", "text"))
+    columns = (
+        Column("Data", "name"),
+        Column("Task", "text"),
+        Column("Modalities", "text"),
+        Column("Classes"),
+        Column("Rows", "text"),
+        Column("Measured on", "text"),
+        Column("Fingerprint of the splits", "text"),
+    )
     rows = tuple(
         Row((
             Cell(each.name), Cell(each.task), Cell(" + ".join(each.modalities)), Cell(str(len(each.classes) or "–")),
-            Cell(", ".join(f"{n:,} {split}" for split, n in each.rows.items())), Cell(each.held_out), Cell(each.fingerprint),
+            Cell(", ".join(f"{n:,} {split}" for split, n in each.rows.items())), Cell(each.held_out),
+            Cell(each.fingerprint),
         ))
         for each in found.data
     )  # fmt: skip
@@ -72,8 +95,13 @@ def _data(found: Comparison) -> Grid:
 
 
 def _contenders(found: Comparison, names: Names) -> Grid:
-    columns = (Column("Contender", "name"), Column("Backbone", "text"), Column("Modalities", "text"), Column("Strategy", "text"),
-               Column("Licence of the weights", "text"))
+    columns = (
+        Column("Contender", "name"),
+        Column("Backbone", "text"),
+        Column("Modalities", "text"),
+        Column("Strategy", "text"),
+        Column("Licence of the weights", "text"),
+    )
     rows = tuple(
         Row((
             Cell(each.title, name=names.bare(each.title)), Cell(each.backbone), Cell(" + ".join(each.modalities)),

@@ -19,7 +19,11 @@ _MOST_PAIRS = 12
 
 def most(found: Comparison) -> Shots:
     """The most training rows that were asked for, which the tables are about."""
-    return "all" if "all" in found.protocol.shots else max(found.protocol.shots, key=lambda each: (str(each) == "all", each), default="all")
+    return (
+        "all"
+        if "all" in found.protocol.shots
+        else max(found.protocol.shots, key=lambda each: (str(each) == "all", each), default="all")
+    )
 
 
 def of_most(found: Comparison, data: Data) -> tuple[Standing, ...]:
@@ -40,8 +44,10 @@ def results(found: Comparison, names: Names) -> Section | None:
             blocks.append(Heading(data.name))
         blocks += [_standings(found, data, standings, names), *_differences(found, data, names)]
         blocks += _costs(data, standings, names)
-    said = ("Intervals are 95%. Contenders that cannot be told apart share a rank. A floor has the same architecture with "
-            "random weights: what it scores is not owed to pretraining.",)
+    said = (
+        "Intervals are 95%. Contenders that cannot be told apart share a rank. A floor has the same architecture with "
+        "random weights: what it scores is not owed to pretraining.",
+    )
     return Section("results", "Results", said, tuple(blocks)) if blocks else None
 
 
@@ -63,7 +69,12 @@ def _standings(found: Comparison, data: Data, standings: Sequence[Standing], nam
     rows = []
     for each in standings:
         name = names[each.contender]
-        cells = [Cell(each.contender, name=name), Cell(_rank(each.rank, shared)), _value(each), _drawn(each, scale, data, name)]
+        cells = [
+            Cell(each.contender, name=name),
+            Cell(_rank(each.rank, shared)),
+            _value(each),
+            _drawn(each, scale, data, name),
+        ]
         if apart:
             cells += _difference(apart.get(each.contender), each.contender == reference)
         cells += [Cell(words.figure(each.metrics.get(name))) for name in beside]
@@ -99,14 +110,19 @@ def _against(found: Comparison, data: Data, reference: str | None) -> dict[str, 
 def turned(each: Apart) -> Apart:
     """The same difference, seen from the other side."""
     low, high = each.interval
-    return Apart(each.data, each.shots, each.since, each.of, -each.value, (-high, -low), each.p, each.adjusted, each.test)
+    return Apart(
+        each.data, each.shots, each.since, each.of, -each.value, (-high, -low), each.p, each.adjusted, each.test
+    )
 
 
 def _difference(apart: Apart | None, is_reference: bool) -> list[Cell]:
     if apart is None:
         return [Cell("reference" if is_reference else "–"), Cell("–")]
     clear = "" if apart.sure else "not clear"
-    return [Cell(words.signed(apart.value), words.between_signed(apart.interval)), Cell(words.probability(apart.adjusted), clear)]
+    return [
+        Cell(words.signed(apart.value), words.between_signed(apart.interval)),
+        Cell(words.probability(apart.adjusted), clear),
+    ]
 
 
 def _value(each: Standing) -> Cell:
@@ -124,8 +140,12 @@ def _add_trivial(rows: list[Row], data: Data, standings: Sequence[Standing], sca
     if data.trivial is None:
         return
     title = "Always the mean" if data.task == "regression" else "Always the most frequent answer"
-    cells = [Cell(title, name=Name(title, tags=("no model",))), Cell("–"), Cell(words.figure(data.trivial)),
-             Cell(drawn=Whisker(data.trivial, None, scale, data.trivial, hollow=True))]
+    cells = [
+        Cell(title, name=Name(title, tags=("no model",))),
+        Cell("–"),
+        Cell(words.figure(data.trivial)),
+        Cell(drawn=Whisker(data.trivial, None, scale, data.trivial, hollow=True)),
+    ]
     row = Row((*cells, *[Cell("–")] * (width - len(cells))), "trivial")
     up = greater_is_better(data.metric)
     ahead = [each for each in standings if each.value is not None and (each.value >= data.trivial) == up]
@@ -147,7 +167,9 @@ def _caption(data: Data, standings: Sequence[Standing]) -> str:
 
 
 def _notes(data: Data) -> tuple[str, ...]:
-    line = () if data.trivial is None else ("Dashed line: what the trivial answer scores. Hollow: no pretrained weights.",)
+    line = (
+        () if data.trivial is None else ("Dashed line: what the trivial answer scores. Hollow: no pretrained weights.",)
+    )
     return (*line, *data.notes)
 
 
@@ -205,11 +227,18 @@ def _forest(caption: str, pairs: Sequence[Apart], data: Data, names: Names) -> G
         title = f"{_numbered(each.of, names)} {words.MINUS} {_numbered(each.since, names)}"
         drawn = Whisker(each.value, each.interval, scale, 0.0, hollow=not each.sure)
         sure = "yes" if each.sure else "no"
-        cells = (Cell(title), Cell(words.signed(each.value), words.between_signed(each.interval)), Cell(drawn=drawn),
-                 Cell(words.probability(each.p)), Cell(words.probability(each.adjusted)), Cell(sure), Cell(each.test))
+        cells = (
+            Cell(title),
+            Cell(words.signed(each.value), words.between_signed(each.interval)),
+            Cell(drawn=drawn),
+            Cell(words.probability(each.p)),
+            Cell(words.probability(each.adjusted)),
+            Cell(sure),
+            Cell(each.test),
+        )
         rows.append(Row(cells))
     side = "right" if greater_is_better(data.metric) else "left"
-    note = f"Dashed line: no difference; to its {side} the first of the pair is better. Hollow: not clear after Holm's correction."
+    note = f"Dashed line: no difference; to its {side} the first is better. Hollow: not clear after Holm's correction."
     return Grid(caption, columns, tuple(rows), (note,))
 
 

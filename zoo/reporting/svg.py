@@ -23,7 +23,7 @@ _VARIABLES: Mapping[str, str] = {
     "#0f0f10": "var(--c0)",
     **{f"#0f0f1{index}": f"var(--c{index})" for index in range(1, COLOURS + 1)},
 }
-_SETTINGS: dict[str, Any] = {
+_SETTINGS: Any = {  # names that matplotlib's types know differ from release to release
     "svg.fonttype": "none",  # text stays text: it is searched, read aloud and set in the page's own type
     "text.parse_math": False,  # a dollar in a name is a dollar
     "font.size": 9.0,
