@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.errors import DataError
-from zoo.scoring.rows import Array, classes_of
+from zoo.scoring.rows import Array, rows_of
 
 PRIOR = 1.0
 """Rows, spread as the classes are, that each source class is thought to have seen beside the real ones."""
@@ -70,7 +70,9 @@ def expected(assigned: Array, columns: Array) -> float:
 
 
 def _checked(probabilities: NDArray[Any], labels: NDArray[Any], score: str) -> tuple[Array, Array]:
-    rows = classes_of(probabilities, labels, score)
+    rows = rows_of(probabilities, labels)
+    if rows.kind != "classes":
+        raise DataError(f"{score} is defined for classes, not for {rows.kind}", help="use knn, linear or logme")
     found = np.asarray(probabilities, dtype=np.float64)
     sums = found.sum(1)
     if (found < 0).any() or np.abs(sums - 1).max() > 1e-3:

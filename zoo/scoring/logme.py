@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.scoring.rows import Array, rows_of
+from zoo.scoring.rows import Array, distinct, rows_of
 
 RATIOS = np.arange(-30.0, 14.0)
 """Natural logarithms of alpha / beta, relative to the greatest squared singular value, among which the maximum is
@@ -28,7 +28,8 @@ def logme(features: NDArray[Any], targets: NDArray[Any]) -> float:
     in which log|alpha + beta F'F| has (D - k) log alpha for the directions without data, k being the rank of F. The
     published code leaves that term out, and wide noise then beats signal where N < D.
 
-    Compare backbones on one data set with it, never data sets with each other.
+    Compare backbones on one data set with it, never data sets with each other. Rows that are copies, target and all,
+    count once: they would be evidence of a model without noise.
 
     Args:
         features: (N, D), one row an example; neither centred nor normalised here. Any scale gives the same.
@@ -43,7 +44,7 @@ def logme(features: NDArray[Any], targets: NDArray[Any]) -> float:
     Reference: You et al. 2021, "LogME: Practical Assessment of Pre-trained Models for Transfer Learning",
         https://arxiv.org/abs/2102.11005
     """
-    rows = rows_of(features, targets)
+    rows = distinct(rows_of(features, targets))
     columns = rows.columns
     if rows.kind == "numbers":
         columns = (columns - columns.mean(0)) / columns.std(0)

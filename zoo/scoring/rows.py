@@ -49,30 +49,31 @@ def rows_of(features: NDArray[Any], targets: NDArray[Any]) -> Rows:
             f"a score takes features (N, D) and N targets, not {x.shape} and {y.shape}",
             help="give one row of features for each target",
         )
-    x = x.astype(np.float64)
-    if not np.isfinite(x).all():
+    x = x if x.dtype.kind == "f" else x.astype(np.float64)
+    low, high = x.min(0, initial=np.inf), x.max(0, initial=-np.inf)
+    if not (np.isfinite(low).all() and np.isfinite(high).all()) and len(x):
         bad = np.flatnonzero(~np.isfinite(x).all(1))
         raise DataError(f"{len(bad)} of {len(x)} rows have features that are not finite, the first is row {bad[0]}")
-    size = float(np.abs(x).max(initial=0.0))
-    if len(x) < 2 or np.ptp(x, axis=0).max(initial=0.0) <= FLAT * size:
+    size = float(max(np.abs(low).max(initial=0.0), np.abs(high).max(initial=0.0))) if len(x) else 0.0
+    if len(x) < 2 or float((high - low).max(initial=0.0)) <= FLAT * size:
         raise DataError(f"the features of all {len(x)} rows are the same, and tell nothing apart")
     kind: Kind = "classes" if y.ndim == 1 and y.dtype.kind not in "f" else "labels" if y.dtype == bool else "numbers"
     if kind == "classes":
         names, classes = np.unique(y, return_inverse=True)
         if len(names) < 2:
             raise DataError(f"all {len(y)} rows have the class {names[0]}", help="a score needs two classes")
-        return Rows(x / size, np.eye(len(names))[classes], kind, classes)
+        return Rows(np.divide(x, size, dtype=np.float64), np.eye(len(names))[classes], kind, classes)
     columns = y.reshape(len(y), -1).astype(np.float64)
     if not np.isfinite(columns).all():
         raise DataError("some targets are not finite", help="leave those rows out")
     columns = columns[:, np.ptp(columns, axis=0) > 0]
     if not columns.shape[1]:
         raise DataError(f"every target is the same in all {len(y)} rows", help="a score needs targets that change")
-    return Rows(x / size, columns, kind, np.zeros(len(y), dtype=np.int64))
+    return Rows(np.divide(x, size, dtype=np.float64), columns, kind, np.zeros(len(y), dtype=np.int64))
 
 
 def classes_of(features: NDArray[Any], targets: NDArray[Any], score: str) -> Rows:
-    """The same, of classes alone.
+    """The same, of classes alone and each copy of a row once.
 
     Raises:
         DataError: other targets.
@@ -80,7 +81,7 @@ def classes_of(features: NDArray[Any], targets: NDArray[Any], score: str) -> Row
     rows = rows_of(features, targets)
     if rows.kind != "classes":
         raise DataError(f"{score} is defined for classes, not for {rows.kind}", help="use knn, linear or logme")
-    return rows
+    return distinct(rows)
 
 
 def span(centred: Array) -> tuple[Array, Array]:
@@ -99,13 +100,23 @@ def span(centred: Array) -> tuple[Array, Array]:
 
 def copies(features: Array) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Which group of identical rows each row belongs to, (N,), and how many are in each group."""
-    whole = np.ascontiguousarray(features + 0.0)  # without negative zeros
-    _, group, counts = np.unique(
-        whole.view(np.dtype((np.void, whole.dtype.itemsize * whole.shape[1]))).ravel(),
-        return_inverse=True,
-        return_counts=True,
-    )
-    return group, counts
+    sums = features.sum(1)
+    _, place, counts = np.unique(sums, return_inverse=True, return_counts=True)
+    if len(counts) == len(features):  # the usual case, at the cost of one pass
+        return place, counts
+    seen: dict[bytes, int] = {}
+    group = np.array([seen.setdefault(row.tobytes(), len(seen)) for row in features + 0.0])  # without negative zeros
+    return group, np.bincount(group)
+
+
+def distinct(rows: Rows) -> Rows:
+    """The rows without those whose features and target another has: copies are no further evidence."""
+    group, counts = copies(rows.features)
+    if len(counts) == len(rows):
+        return rows
+    _, first = np.unique(np.column_stack([group, rows.columns]), axis=0, return_index=True)
+    first = np.sort(first)
+    return Rows(rows.features[first], rows.columns[first], rows.kind, rows.classes[first])
 
 
 def explained(found: Array, columns: Array) -> Array:
