@@ -6,8 +6,6 @@ Names are imported when first used, so `import zoo` costs nothing and never impo
 from __future__ import annotations
 
 TYPE_CHECKING = False  # type checkers take it for true; importing `typing` would double what `import zoo` costs
-if TYPE_CHECKING:
-    from typing import Any
 
 __version__ = "0.1.0"
 
@@ -126,7 +124,7 @@ _EXPORTS = {
 __all__ = ["__version__", *_EXPORTS]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in _EXPORTS:
         raise AttributeError(f"module 'zoo' has no attribute '{name}'")
     import importlib
