@@ -98,6 +98,9 @@ _EXPORTS = {
     "evaluate": "zoo.verbs.evaluate",
     "predict": "zoo.verbs.predict",
     "probe": "zoo.verbs.probe",
+    "rank": "zoo.verbs.rank",
+    "rank_layers": "zoo.verbs.layers",
+    "Filters": "zoo.verbs.candidates",
     "Solution": "zoo.transfer.solvers",
     "zero_shot": "zoo.verbs.zero_shot",
     "cross_modal": "zoo.verbs.cross_modal",
@@ -219,6 +222,7 @@ if TYPE_CHECKING:
     from zoo.transfer.terms import Seen as Seen
     from zoo.transfer.terms import Setting as Setting
     from zoo.transfer.terms import Term as Term
+    from zoo.verbs.candidates import Filters as Filters
     from zoo.verbs.check import check as check
     from zoo.verbs.compare import compare as compare
     from zoo.verbs.config import Output as Output
@@ -231,11 +235,13 @@ if TYPE_CHECKING:
     from zoo.verbs.finetune import finetune as finetune
     from zoo.verbs.finetune import resume as resume
     from zoo.verbs.hybrid import hybrid as hybrid
+    from zoo.verbs.layers import rank_layers as rank_layers
     from zoo.verbs.listing import list_backbones as list_backbones
     from zoo.verbs.new_plugin import new_plugin as new_plugin
     from zoo.verbs.plan import plan as plan
     from zoo.verbs.predict import predict as predict
     from zoo.verbs.probe import probe as probe
+    from zoo.verbs.rank import rank as rank
     from zoo.verbs.render import Rendered as Rendered
     from zoo.verbs.render import render as render
     from zoo.verbs.run import Run as Run

@@ -57,7 +57,8 @@ def published_evidence(features: Array, y: Array, *, whole: bool) -> float:
         alpha, beta = gamma / m2, (n - gamma) / r2
     determinant = np.log(alpha + beta * squares).sum() + (d - len(s)) * np.log(alpha) * whole
     found = d / 2 * np.log(alpha) + n / 2 * np.log(beta) - n / 2 * np.log(2 * np.pi)
-    return float(found - determinant / 2 - beta * r2 / 2 - alpha * m2 / 2) / n
+    value: float = (found - determinant / 2 - beta * r2 / 2 - alpha * m2 / 2) / n
+    return value
 
 
 def test_logme_is_the_published_formula_where_rows_outnumber_columns() -> None:
@@ -81,7 +82,7 @@ def test_the_linear_probe_is_refitted_without_each_row_and_its_copies() -> None:
     features[4] = features[9] = features[0]
     columns = np.eye(3)[labels]
     centred = features - features.mean(0)
-    size, least, best = (centred**2).sum() / 18, np.inf, None
+    size, least, best = (centred**2).sum() / 18, np.inf, columns
     for penalty in linear.PENALTIES * size:
         found = np.empty((18, 3))
         for row in range(18):
@@ -120,7 +121,8 @@ def test_the_h_score_is_a_trace_of_whole_covariances(rows: int, dim: int) -> Non
 
 def probabilities(rows: int, classes: int, seed: int = 0) -> Array:
     found = np.exp(2 * np.random.default_rng(seed).standard_normal((rows, classes)))
-    return found / found.sum(1, keepdims=True)
+    shares: Array = found / found.sum(1, keepdims=True)
+    return shares
 
 
 def test_leep_is_counted_by_loops_without_the_row_that_is_asked() -> None:
@@ -190,7 +192,7 @@ def test_the_discriminant_of_sfda_is_scikit_learns() -> None:
 
 
 def test_nleep_takes_the_components_that_hold_four_fifths_of_the_variance() -> None:
-    features, labels = blobs(80, 12)
+    features, _ = blobs(80, 12)
     theirs = PCA(n_components=0.8).fit_transform(features)
     ours = nleep.components(features)
     assert ours.shape == theirs.shape

@@ -15,6 +15,7 @@ COMMANDS = {
     "data": "data",
     "extract": "extract",
     "probe": "probe",
+    "rank": "rank",
     "find-lr": "find_lr",
     "finetune": "finetune",
     "distill": "distill",

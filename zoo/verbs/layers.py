@@ -120,7 +120,7 @@ class Profile:
         return out.getvalue()
 
 
-def layers(
+def rank_layers(
     data: str | Path | Dataset,
     backbones: Sequence[str] = (),
     *,
