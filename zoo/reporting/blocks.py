@@ -13,8 +13,8 @@ class Name:
     """A contender, or anything else that a row is about."""
 
     title: str
-    number: int | None = None
-    """Its place in the report, which stands beside its mark in every figure; None: no contender."""
+    sign: str = ""
+    """What stands beside its mark in every figure: a contender's number, a class's letter; "" where it has no mark."""
     colour: int = 0
     """1 to 7; 0 is grey."""
     shape: str = "circle"
@@ -157,6 +157,8 @@ class Case:
     cut: bool
     """Whether the text goes on."""
     image: str | None
+    small: bool
+    """Whether the picture has so few pixels that it is shown larger, each as a square."""
     answers: tuple[Answer, ...]
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import re
 from collections import Counter
 from collections.abc import Sequence
+from string import ascii_uppercase
 
 from zoo.comparison.result import Comparison, Confusion, Error
 from zoo.comparison.result import Picture as Map
@@ -34,6 +37,7 @@ _MOST_CLASSES = 20
 _MOST_MISTAKES = 12
 _MARKED_CLASSES = 12
 _MOST_LETTERS = 600
+_SMALL = 48
 _IMAGE = re.compile(r"data:image/(png|jpeg|webp|gif);base64,[A-Za-z0-9+/=\s]+")
 """Nothing else is shown: any other address would reach the network, or hold a script."""
 
@@ -104,14 +108,14 @@ def _map(each: Map, salt: str) -> Picture:
     counts = Counter(each.labels)
     # By how many there are, then by name, so that equal counts come in one order.
     marked = sorted(counts, key=lambda label: (-counts[label], label))[:_MARKED_CLASSES]
-    key = {label: Name(label, index, *mark(index)) for index, label in enumerate(sorted(marked), 1)}
+    key = {label: Name(label, ascii_uppercase[at], *mark(at + 1)) for at, label in enumerate(sorted(marked))}
     grey = Name(f"{len(counts) - len(marked)} other classes")
     shown = [key.get(label, grey) for label in each.labels]
     rows = words.plural(len(each.points), "held-out row")
-    caption = f"{rows} by {each.method} of the features of {words.short(each.contender, 60)}."
-    numbered = " Each number stands at the middle of its class."
+    caption = f"{rows} by the features of {words.short(each.contender, 60)}: {words.short(each.method, 60)}."
+    lettered = " Each letter stands in the middle of its class."
     legend = (*key.values(), *([grey] if grey in shown else []))
-    return Picture(draw_map(each.points, shown, salt), caption, caption + numbered, legend)
+    return Picture(draw_map(each.points, shown, salt), caption, caption + lettered, legend)
 
 
 def gallery(found: Comparison, names: Names) -> Section | None:
@@ -135,4 +139,16 @@ def _case(each: Error, names: Names) -> Case:
     text = each.text
     cut = text is not None and len(text) > _MOST_LETTERS
     image = each.image if each.image and _IMAGE.fullmatch(each.image) else None
-    return Case(each.row, each.truth, text[:_MOST_LETTERS] if text is not None else None, cut, image, tuple(answers))
+    text = None if text is None else text[:_MOST_LETTERS]
+    return Case(each.row, each.truth, text, cut, image, image is not None and _is_small(image), tuple(answers))
+
+
+def _is_small(image: str) -> bool:
+    """Whether its longer side is under 48 pixels; what cannot be read is left as it is."""
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(base64.b64decode(image.partition(",")[2]))) as opened:
+            return max(opened.size) < _SMALL
+    except (OSError, ValueError):
+        return False

@@ -99,16 +99,16 @@ def draw_map(points: Sequence[Pair], names: Sequence[Name], salt: str) -> str:
     with settings():
         drawn = Figure(figsize=(_WIDTH, _WIDTH * 0.8), layout="constrained")
         axes = drawn.subplots()
-        for name in sorted(dict.fromkeys(names), key=lambda each: each.number or 0):
+        for name in sorted(dict.fromkeys(names), key=lambda each: each.sign):
             here = [point for point, each in zip(points, names, strict=True) if each == name]
             _mark(axes, name, [x for x, _ in here], [y for _, y in here], size=4.2, edge=0.4)
         for name in dict.fromkeys(names):
-            if name.number is not None:
+            if name.sign:
                 here = [point for point, each in zip(points, names, strict=True) if each == name]
                 middle = median(x for x, _ in here), median(y for _, y in here)
                 axes.text(
                     *middle,
-                    str(name.number),
+                    name.sign,
                     ha="center",
                     va="center",
                     fontsize=10,
@@ -187,7 +187,7 @@ def _number(axes: Any, spots: Sequence[Spot], front: set[str]) -> None:
         taken.append(sides[best])
         weight = "bold" if spot.name.title in front else "normal"
         axes.annotate(
-            str(spot.name.number),
+            spot.name.sign,
             (spot.x, spot.y),
             (sides[best][0] - x, sides[best][1] - y),
             textcoords="offset points",
@@ -207,7 +207,7 @@ def _number_ends(axes: Any, lines: Sequence[Line]) -> None:
         y = axes.transData.transform((spot.x, spot.y))[1] * scale
         below = at = max(y, below + _NEAR)
         axes.annotate(
-            str(name.number),
+            name.sign,
             (spot.x, spot.y),
             (9, at - y),
             textcoords="offset points",

@@ -110,14 +110,14 @@ def _cells(row: Row, kept: Sequence[int]) -> list[str]:
 def _cell(cell: Cell) -> str:
     if cell.name is None:
         return text(f"{cell.text} {cell.beside}")
-    number = f"{cell.name.number} " if cell.name.number else ""
+    number = f"{cell.name.sign} " if cell.name.sign else ""
     tags = f" ({', '.join(cell.name.tags)})" if cell.name.tags else ""
     return f"{number}{text(cell.name.title)}{tags}"
 
 
 def _heat(heat: Heat) -> Iterator[str]:
     yield f"**{text(heat.caption)}**"
-    heads = [text(heat.corner), *(str(name.number) if name.number else text(name.title) for name in heat.across)]
+    heads = [text(heat.corner), *(name.sign if name.sign else text(name.title) for name in heat.across)]
     rows = [
         [_cell(Cell(name=name)), *(value for value, _ in row)] for name, row in zip(heat.down, heat.cells, strict=True)
     ]

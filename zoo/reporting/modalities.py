@@ -13,12 +13,15 @@ from zoo.reporting.results import scale_of
 
 def modalities(found: Comparison, names: Names) -> Section | None:
     """Fusion gain, what a missing modality costs, and where the errors fall."""
-    blocks = [*_fusion(found, names), *_spoiled(found, names), *_overlap(found, names)]
+    joint = [*_fusion(found, names), *_spoiled(found, names)]
+    overlap = _overlap(found, names)
+    if not joint:
+        return Section("overlap", "Errors in common", (), tuple(overlap)) if overlap else None
     said = (
         "A joint contender is set beside the best of its parts alone; then one of its modalities is taken away at test "
         "time, to see how much it leans on it.",
     )
-    return Section("modalities", "Modalities", said, tuple(blocks)) if blocks else None
+    return Section("modalities", "Modalities", said, (*joint, *overlap))
 
 
 def _fusion(found: Comparison, names: Names) -> list[Block]:
@@ -174,7 +177,7 @@ def _matrix(data: str, pairs: Sequence[Likeness], names: Names) -> Heat:
 
 
 def _numbered(name: Name) -> str:
-    return f"{words.short(name.title, 40)} ({name.number})" if name.number else words.short(name.title, 40)
+    return f"{words.short(name.title, 40)} ({name.sign})" if name.sign else words.short(name.title, 40)
 
 
 def _data(name: str) -> Cell:

@@ -44,7 +44,7 @@ class Names:
         colour, shape = (kin.colour, kin.shape) if kin is not None else mark(number)
         floor = each.floor_of is not None
         tags = (*(["floor"] if floor else []), *(["reference"] if each.title == reference else []))
-        return Name(each.title, number, colour, shape, hollow=floor, tags=tags)
+        return Name(each.title, str(number), colour, shape, hollow=floor, tags=tags)
 
     def __getitem__(self, title: str) -> Name:
         """Its name; a title that is no contender's has no mark."""
@@ -60,4 +60,6 @@ class Names:
 
     def in_order(self, titles: Iterable[str]) -> tuple[Name, ...]:
         """Each once, by number."""
-        return tuple(sorted(map(self.bare, dict.fromkeys(titles)), key=lambda name: name.number or 0))
+        wanted = dict.fromkeys(titles)
+        known = [title for title in self._names if title in wanted]
+        return tuple(map(self.bare, [*known, *(title for title in wanted if title not in self._names)]))

@@ -38,7 +38,9 @@ def costs(found: Comparison, names: Names) -> Section | None:
         "Along the front nothing is both cheaper and better; what lies off it costs more for less. Floors and the "
         "dashed trivial answer are shown, but are never on the front.",
     )
-    return Section("cost", "Accuracy against cost", said, tuple(blocks)) if blocks else None
+    metrics = {data.metric for data in found.data}
+    what = words.metric(found.data[0].metric).capitalize() if len(metrics) == 1 else "Quality"
+    return Section("cost", f"{what} against cost", said, tuple(blocks)) if blocks else None
 
 
 def _costs(found: Comparison, data: Data, names: Names, axis: str, price: Price, salt: str) -> Picture | None:
@@ -52,7 +54,7 @@ def _costs(found: Comparison, data: Data, names: Names, axis: str, price: Price,
         return None
     best = front([spot for spot in spots if not spot.name.hollow], up=greater_is_better(data.metric))
     metric = words.metric(data.metric)
-    on = words.listed([f"{words.short(spot.name.title, 40)} ({spot.name.number})" for spot in best])
+    on = words.listed([f"{words.short(spot.name.title, 40)} ({spot.name.sign})" for spot in best])
     caption = f"{metric.capitalize()} on {words.short(data.name, 60)} over {axis}. On the front: {on}."
     svg = draw_costs(spots, best, axis, metric, data.trivial, salt)
     return Picture(svg, caption, caption, names.in_order(spot.name.title for spot in spots))

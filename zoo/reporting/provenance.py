@@ -52,7 +52,7 @@ def protocol(found: Comparison, names: Names) -> Section:
     """The command, the versions, the machine, the splits and their fingerprints."""
     how = found.protocol
     pairs = [
-        ("Begun", how.started.replace("T", " ")),
+        ("Begun", how.started.replace("T", " ").replace("+00:00", " UTC")),
         (
             "Took",
             f"{words.duration(how.seconds)}: {how.computed:,} trained or solved, {how.cached:,} known from earlier",
@@ -63,9 +63,15 @@ def protocol(found: Comparison, names: Names) -> Section:
         ("Seeds", ", ".join(map(str, how.seeds))),
         ("Reference", how.reference or "none was chosen: differences are to the best"),
         ("zoo", how.zoo),
-        *((name, words.plain(value)) for name, value in how.machine.items()),
+        *((name, words.plain(value)) for name, value in how.machine.items() if name != "zoo"),
     ]
     blocks: list[Block] = [Command(how.command), Facts(tuple(pairs)), _data(found), _contenders(found, names)]
+    for data in found.data:
+        if data.notes:
+            rows = tuple(Row((Cell(note),)) for note in data.notes)
+            blocks.append(
+                Fold(f"How {words.short(data.name, 60)} was read", (Grid("Notes", (Column("Note", "name"),), rows),))
+            )
     for title, given in (("Training options", how.training), ("Reading options", how.read)):
         if shown := words.options(given):
             blocks.append(Fold(title, (Facts(tuple(shown)),)))
@@ -87,7 +93,7 @@ def _data(found: Comparison) -> Grid:
         Row((
             Cell(each.name), Cell(each.task), Cell(" + ".join(each.modalities)), Cell(str(len(each.classes) or "–")),
             Cell(", ".join(f"{n:,} {split}" for split, n in each.rows.items())), Cell(each.held_out),
-            Cell(each.fingerprint),
+            Cell(words.short(each.fingerprint, 17)),
         ))
         for each in found.data
     )  # fmt: skip
@@ -107,6 +113,6 @@ def _contenders(found: Comparison, names: Names) -> Grid:
             Cell(each.title, name=names.bare(each.title)), Cell(each.backbone), Cell(" + ".join(each.modalities)),
             Cell(each.strategy), Cell(each.licence or "–"),
         ), "floor" if each.floor_of is not None else "plain")
-        for each in sorted(found.contenders, key=lambda one: names[one.title].number or 0)
+        for each in sorted(found.contenders, key=lambda one: int(names[one.title].sign or 0))
     )  # fmt: skip
     return Grid("Contenders", columns, rows)

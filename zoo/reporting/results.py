@@ -167,14 +167,13 @@ def _caption(data: Data, standings: Sequence[Standing]) -> str:
 
 
 def _notes(data: Data) -> tuple[str, ...]:
-    line = (
+    return (
         () if data.trivial is None else ("Dashed line: what the trivial answer scores. Hollow: no pretrained weights.",)
     )
-    return (*line, *data.notes)
 
 
 def _short(title: str | None, names: Names) -> str:
-    return f"no. {names[title].number}" if title in names.contenders else ""
+    return f"no. {names[title].sign}" if title in names.contenders else ""
 
 
 def _scale(points: Iterable[tuple[float | None, Pair | None]], *, zero: bool = False) -> Pair:
@@ -184,7 +183,9 @@ def _scale(points: Iterable[tuple[float | None, Pair | None]], *, zero: bool = F
     if not ends:
         return 0.0, 1.0
     room = (max(ends) - min(ends)) * 0.04 or 0.05
-    return min(ends) - room, max(ends) + room
+    low, high = min(ends) - room, max(ends) + room
+    are_shares = not zero and min(ends) >= 0 and max(ends) <= 1
+    return (max(low, 0.0), min(high, 1.0)) if are_shares else (low, high)
 
 
 scale_of = _scale
@@ -201,7 +202,7 @@ def _differences(found: Comparison, data: Data, names: Names) -> list[Block]:
         return [_forest("Differences on the same held-out rows", _better_first(here, data), data, names)]
     every = _forest("Every pair", _better_first(here, data), data, names)
     return [
-        _forest(f"Differences to no. {names[first or ''].number} on the same held-out rows", beside, data, names),
+        _forest(f"Differences to no. {names[first or ''].sign} on the same held-out rows", beside, data, names),
         Fold(f"Every pair ({len(here)})", (every,)),
     ]
 
@@ -244,7 +245,7 @@ def _forest(caption: str, pairs: Sequence[Apart], data: Data, names: Names) -> G
 
 def _numbered(title: str, names: Names) -> str:
     name = names[title]
-    return f"{words.short(title, 40)} ({name.number})" if name.number else words.short(title, 40)
+    return f"{words.short(title, 40)} ({name.sign})" if name.sign else words.short(title, 40)
 
 
 def _costs(data: Data, standings: Sequence[Standing], names: Names) -> list[Block]:
