@@ -19,7 +19,7 @@ LEVEL = 0.95
 """Of every interval here."""
 NORMAL = 1.959964
 """Standard errors from the middle of a normal distribution to the end of its 95%."""
-COUNTS = 10_000
+COUNTS = 4000
 """Draws where a draw is three counts."""
 MCNEMAR = "McNemar, exact"
 BOOTSTRAP = "paired bootstrap"
@@ -207,18 +207,17 @@ def _middle(drawn: Floats) -> tuple[float, float]:
 
 def _mcnemar(value: float, more: int, less: int, one: Scored) -> Paired:
     """From how many rows `one` alone has right, and how many the other alone."""
-    from scipy.stats import binomtest
+    from scipy.special import bdtr
 
     discordant, count = more + less, one.count
     if discordant == 0:
         return _never_apart(one.metric, value, count, MCNEMAR)
-    found = binomtest(more, discordant, 0.5)
-    share = found.proportion_ci(LEVEL, method="exact")
+    p = min(1.0, 2 * float(bdtr(min(more, less), discordant, 0.5)))  # binomtest finds the same 50 times slower
     shares = np.array([more, less, count - discordant]) / count
     drawn = np.random.default_rng(one.seed).multinomial(count, shares, COUNTS)  # the same as drawing the rows
     low, high = _middle((drawn[:, 0] - drawn[:, 1]) / count)
-    least, most = ((2 * float(end) - 1) * discordant / count for end in (share.low, share.high))
-    return Paired(value, min(low, least), max(high, most), float(found.pvalue), MCNEMAR)
+    least, most = ((2 * end - 1) * discordant / count for end in _exact(more, discordant))
+    return Paired(value, min(low, least), max(high, most), p, MCNEMAR)
 
 
 def _never_apart(metric: str, value: float, count: int, test: str) -> Paired:
@@ -274,12 +273,16 @@ def _quantile(freedom: float) -> float:
 
 
 def _proportion(mean: float, half: float, count: int) -> tuple[float, float]:
-    """Clopper and Pearson's interval of a share of so many rows that a normal one would have this half width."""
-    from scipy.stats import beta
-
+    """The exact interval of a share of so many rows that a normal one would have this half width."""
     rows = count if half == 0 or not 0 < mean < 1 else mean * (1 - mean) * (NORMAL / half) ** 2
-    right = mean * rows
+    return _exact(mean * rows, rows)
+
+
+def _exact(right: float, rows: float) -> tuple[float, float]:
+    """Clopper and Pearson's interval of a share (1934); rows need not be whole."""
+    from scipy.special import betaincinv
+
     tail = (1 - LEVEL) / 2
-    low = float(beta.ppf(tail, right, rows - right + 1)) if right > 0 else 0.0
-    high = float(beta.ppf(1 - tail, right + 1, rows - right)) if right < rows else 1.0
+    low = float(betaincinv(right, rows - right + 1, tail)) if right > 0 else 0.0
+    high = float(betaincinv(right + 1, rows - right, 1 - tail)) if right < rows else 1.0
     return low, high
