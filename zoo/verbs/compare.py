@@ -29,6 +29,7 @@ from zoo.data.types import MANY_ANSWERS, Dataset, ReadOptions
 from zoo.errors import UsageError, ZooError
 from zoo.records import outcomes as kept
 from zoo.records.runs import point_last, slug
+from zoo.transfer.budget import AUTO
 from zoo.transfer.devices import choose_device
 from zoo.transfer.metrics import measure_one, primary
 from zoo.transfer.options import Training
@@ -156,7 +157,7 @@ def _check(asked: Asked) -> None:
         raise UsageError(f"--seeds {asked.seeds} is not above 0", help="give a positive number such as 3")
     if len(set(asked.data)) < len(asked.data):
         raise UsageError("a data set is named twice", help="leave one of them out")
-    for strategy in asked.strategies:
+    for strategy in set(asked.strategies) - {AUTO}:
         strategy_named(strategy, unfreeze=1, backbone_lr=1.0, options=asked.training.strategy_options)
 
 
@@ -172,7 +173,7 @@ def _sources(asked: Asked, given: Sequence[str | Path | Dataset]) -> tuple[Sourc
 
 def _folder(out: Output, asked: Asked, who: Sequence[Entry]) -> Path:
     """Where this comparison is kept: the same for the same question."""
-    question = fingerprint([[each.title, each.backbone, each.strategy] for each in who] + [list(asked.data)])
+    question = fingerprint([[[each.title, each.backbone, each.strategy] for each in who], vars(asked)])
     name = out.name or f"{slug(Path(asked.data[0]).stem or asked.data[0])}-{question[:6]}"
     folder = Path(out.dir if out.dir != Output().dir else FOLDER) / name
     try:
@@ -197,6 +198,7 @@ class Work:
         self.facts: dict[tuple[str, str], Facts] = {}
         self.failures: dict[str, str] = {}
         self.computed = self.cached = 0
+        self._check_served()
 
     def carry_out(self, executor: str, jobs: int | None, stop: Callable[[], bool]) -> None:
         """Do what is not known yet; everything that ends is kept at once.
@@ -245,14 +247,23 @@ class Work:
         for source in self.sources:
             data = self.data[source.title]
             for entry in self.who:
-                if not set(entry.modalities) & set(data.modalities) or self._lacks(entry, data):
-                    continue
-                yield from self._of(entry, source, data)
+                if not self._lacks(entry, data):
+                    yield from self._of(entry, source, data)
+
+    def _check_served(self) -> None:
+        """Refuse a contender that no data set has anything for; on some of several it may be absent."""
+        for entry in self.who:
+            if all(self._lacks(entry, data) for data in self.data.values()):
+                has = "; ".join(f"{name} has {' and '.join(data.modalities)}" for name, data in self.data.items())
+                raise UsageError(
+                    f"{entry.backbone} takes {' and '.join(entry.modalities)}, and {has}",
+                    help="leave it out, or name the columns with --image-col and --text-col",
+                )
 
     def _lacks(self, entry: Entry, data: Dataset) -> bool:
-        """Whether one of the joined backbones has nothing to read here."""
+        """Whether it, or one of those that it joins, has nothing to read here."""
         parts = [each for each in self.who if each.title in entry.parts]
-        return any(not set(part.modalities) & set(data.modalities) for part in parts)
+        return any(not set(each.modalities) & set(data.modalities) for each in (entry, *parts))
 
     def _of(self, entry: Entry, source: Source, data: Dataset) -> Iterator[Group]:
         orders = []

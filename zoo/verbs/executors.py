@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -9,7 +10,6 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from zoo.comparison.work import Done, Group
 from zoo.errors import UnknownNameError, UsageError, ZooError
@@ -19,7 +19,7 @@ Stop = Callable[[], bool]
 Finished = Iterator[tuple[Group, Done | ZooError]]
 EXECUTORS = ("local", "ray")
 TRIES = 2
-"""Of a group whose process died under it."""
+"""Of a group whose worker was lost."""
 
 
 def carried_out(
@@ -59,51 +59,77 @@ def _here(groups: Sequence[Group], watch: Watch, stop: Stop) -> Finished:
 
 def _in_processes(groups: Sequence[Group], count: int, gpus: int, stop: Stop) -> Finished:
     """Processes that take one group after another; one that dies costs its group a try, and the others nothing."""
-    waiting = list(enumerate(groups))
-    died: dict[int, int] = {}
-    while waiting:
-        pool = _pool(count, gpus)
-        futures: dict[Future[Done | ZooError], int] = {pool.submit(_alone, group): index for index, group in waiting}
-        waiting = []
-        try:
-            while futures:
-                if stop():
-                    raise Interrupted("the comparison was stopped", help="the same command goes on with it")
-                ended, _ = wait(futures, timeout=0.5, return_when=FIRST_COMPLETED)
-                for future in ended:
-                    index = futures.pop(future)
-                    found = _result(future)
-                    if isinstance(found, BrokenProcessPool):
-                        died[index] = died.get(index, 0) + 1
-                        if died[index] < TRIES:
-                            waiting.append((index, groups[index]))
-                            continue
-                        found = _killed(groups[index])
-                    yield groups[index], found
-        finally:
-            _end(pool)
-        if waiting:
-            count = 1  # whoever took the memory shall not take it beside others again
+    slots = [_Slot(index, gpus, threads=max((os.cpu_count() or 1) // count, 1)) for index in range(count)]
+    lost: list[Group] = []
+    try:
+        for group, found in _shared_out(groups, slots, stop):
+            if isinstance(found, BrokenProcessPool):
+                lost.append(group)  # once more, alone, for it may have lacked memory
+            else:
+                yield group, found
+        for group, found in _shared_out(lost, slots[:1], stop):
+            yield group, _killed(group) if isinstance(found, BrokenProcessPool) else found
+    finally:
+        for slot in slots:
+            slot.end()
 
 
-def _pool(count: int, gpus: int) -> ProcessPoolExecutor:
-    import multiprocessing
+def _shared_out(
+    groups: Sequence[Group], slots: Sequence[_Slot], stop: Stop
+) -> Iterator[tuple[Group, Done | ZooError | BrokenProcessPool]]:
+    waiting, idle = list(reversed(groups)), list(slots)
+    running: dict[Future[Done | ZooError], tuple[_Slot, Group]] = {}
+    while waiting or running:
+        if stop():
+            raise Interrupted("the comparison was stopped", help="the same command goes on with it")
+        while waiting and idle:
+            slot, group = idle.pop(), waiting.pop()
+            running[slot.submit(group)] = slot, group
+        ended, _ = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
+        for future in ended:
+            slot, group = running.pop(future)
+            found = _result(future)
+            if isinstance(found, BrokenProcessPool):
+                slot.end()
+            idle.append(slot)
+            yield group, found
 
-    context = multiprocessing.get_context("spawn")
-    numbers: Any = context.Queue()
-    for index in range(count):
-        numbers.put(index)
-    threads = max((os.cpu_count() or 1) // count, 1)
-    return ProcessPoolExecutor(count, mp_context=context, initializer=_begin, initargs=(numbers, gpus, threads))
+
+class _Slot:
+    """A process with its card and its share of the processor; another one where it has died."""
+
+    def __init__(self, index: int, gpus: int, threads: int) -> None:
+        self.index, self.gpus, self.threads = index, gpus, threads
+        self.pool: ProcessPoolExecutor | None = None
+
+    def submit(self, group: Group) -> Future[Done | ZooError]:
+        """Begin with a group."""
+        if self.pool is None:
+            self.pool = ProcessPoolExecutor(
+                1,
+                mp_context=multiprocessing.get_context("spawn"),
+                initializer=_begin,
+                initargs=(self.index, self.gpus, self.threads),
+            )
+        return self.pool.submit(_alone, group)
+
+    def end(self) -> None:
+        """No work goes on that nobody waits for."""
+        if self.pool is not None:
+            processes = list((self.pool._processes or {}).values())
+            self.pool.shutdown(wait=False, cancel_futures=True)
+            for process in processes:
+                process.terminate()
+            self.pool = None
 
 
-def _begin(numbers: Any, gpus: int, threads: int) -> None:
-    """A card and a share of the processor for each process; Ctrl-C is for the parent alone."""
+def _begin(index: int, gpus: int, threads: int) -> None:
+    """Ctrl-C is for the parent alone."""
     import signal
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if gpus > 1:
-        os.environ["CUDA_VISIBLE_DEVICES"] = _visible()[numbers.get() % gpus]
+        os.environ["CUDA_VISIBLE_DEVICES"] = _visible()[index % gpus]
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     import torch
 
@@ -115,14 +141,6 @@ def _visible() -> list[str]:
 
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
     return given.split(",") if given else [str(index) for index in range(torch.cuda.device_count())]
-
-
-def _end(pool: ProcessPoolExecutor) -> None:
-    """No work goes on that nobody waits for."""
-    processes = list((pool._processes or {}).values())
-    pool.shutdown(wait=False, cancel_futures=True)
-    for process in processes:
-        process.terminate()
 
 
 def _one(group: Group, watch: Watch, stop: Stop) -> Done | ZooError:
