@@ -1,4 +1,4 @@
-"""What the tests of reports share."""
+"""What the tests of reports share: one page of all parts, and one whose every name tries to break it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import pytest
 from made import hostile, made
 
 from zoo.comparison.result import Comparison
+from zoo.reporting.blocks import Report
+from zoo.reporting.build import build
+from zoo.reporting.page import page
 
 
 @pytest.fixture(scope="session")
@@ -16,3 +19,23 @@ def comparison() -> Comparison:
 @pytest.fixture(scope="session")
 def breaking() -> Comparison:
     return hostile()
+
+
+@pytest.fixture(scope="session")
+def built(comparison: Comparison) -> Report:
+    return build(comparison)
+
+
+@pytest.fixture(scope="session")
+def built_to_break(breaking: Comparison) -> Report:
+    return build(breaking)
+
+
+@pytest.fixture(scope="session")
+def html(built: Report) -> str:
+    return page(built)
+
+
+@pytest.fixture(scope="session")
+def hostile_html(built_to_break: Report) -> str:
+    return page(built_to_break)

@@ -130,11 +130,13 @@ def hostile() -> Comparison:
                 floor_of=title(each.floor_of) if each.floor_of else None,
                 parts=tuple(map(title, each.parts)),
                 backbone=QUOTES,
+                flops=None,
             )
             for each in found.contenders
         ),
         standings=tuple(
-            replace(each, contender=title(each.contender), data=_hostile_data(each.data)) for each in found.standings
+            replace(each, contender=title(each.contender), data=_hostile_data(each.data), cost=None)
+            for each in found.standings
         ),
         differences=tuple(
             replace(each, of=title(each.of), since=title(each.since), data=_hostile_data(each.data))

@@ -15,6 +15,8 @@ from zoo.reporting.svg import INK, PAPER, as_svg, colour, settings
 
 _WIDTH, _HEIGHT = 5.0, 3.4
 """Inches; type of 9 points is then readable at the width of a phone."""
+_FEW = 5
+"""Bands that can lie on each other and be seen."""
 _NEAR = 9.0
 """Points: two numbers that are nearer than this cannot be told apart."""
 
@@ -78,7 +80,9 @@ def draw_curves(lines: Sequence[Line], up: str, trivial: float | None, salt: str
             style = (0, (4, 2)) if line.name.hollow else "solid"
             axes.plot(x, y, color=shade, linewidth=1.4, linestyle=style, zorder=2)
             at, low, high = _band(line)
-            axes.fill_between(at, low, high, color=shade, alpha=0.13, linewidth=0, zorder=1)
+            axes.fill_between(
+                at, low, high, color=shade, alpha=0.13 if len(lines) <= _FEW else 0.06, linewidth=0, zorder=1
+            )
             _mark(axes, line.name, x, y, size=5.5)
         _trivial(axes, trivial)
         rows = sorted({spot.x for line in lines for spot in line.spots})

@@ -39,23 +39,27 @@ def costs(found: Comparison, names: Names) -> Section | None:
         "dashed trivial answer are shown, but are never on the front.",
     )
     metrics = {data.metric for data in found.data}
-    what = words.metric(found.data[0].metric).capitalize() if len(metrics) == 1 else "Quality"
+    what = words.capital(words.metric(found.data[0].metric)) if len(metrics) == 1 else "Quality"
     return Section("cost", f"{what} against cost", said, tuple(blocks)) if blocks else None
 
 
 def _costs(found: Comparison, data: Data, names: Names, axis: str, price: Price, salt: str) -> Picture | None:
-    spots = []
+    spots, free = [], []
     for each in of_most(found, data):
         who = names.contenders.get(each.contender)
         cost = price(who, each) if who is not None else None
         if each.value is not None and cost is not None and cost > 0:
             spots.append(Spot(names.bare(each.contender), cost, each.value, each.interval))
+        elif each.value is not None and cost == 0:  # a logarithm has no zero
+            free.append(each.contender)
     if len(spots) < 2:
         return None
     best = front([spot for spot in spots if not spot.name.hollow], up=greater_is_better(data.metric))
     metric = words.metric(data.metric)
     on = words.listed([f"{words.short(spot.name.title, 40)} ({spot.name.sign})" for spot in best])
-    caption = f"{metric.capitalize()} on {words.short(data.name, 60)} over {axis}. On the front: {on}."
+    caption = f"{words.capital(metric)} on {words.short(data.name, 60)} over {axis}. On the front: {on}."
+    if free:
+        caption += f" Not shown, having no {axis}: {words.listed([words.short(each, 40) for each in free])}."
     svg = draw_costs(spots, best, axis, metric, data.trivial, salt)
     return Picture(svg, caption, caption, names.in_order(spot.name.title for spot in spots))
 
@@ -93,7 +97,7 @@ def _curves(here: Sequence[Standing], data: Data, names: Names, salt: str) -> Pi
         lines.append(Line(name, tuple(Spot(name, each.rows, each.value or 0.0, each.interval) for each in own)))
     metric = words.metric(data.metric)
     upto = max(each.rows for each in here)
-    caption = f"{metric.capitalize()} on {words.short(data.name, 60)} over training rows, up to {upto:,}."
+    caption = f"{words.capital(metric)} on {words.short(data.name, 60)} over training rows, up to {upto:,}."
     return Picture(draw_curves(lines, metric, data.trivial, salt), caption, caption, tuple(line.name for line in lines))
 
 
@@ -108,4 +112,4 @@ def _table(here: Sequence[Standing], data: Data, names: Names) -> Grid:
             for _, shot in shots
         ]
         rows.append(Row((Cell(name.title, name=name), *cells), "floor" if name.hollow else "plain"))
-    return Grid(f"{words.metric(data.metric).capitalize()} by rows of each class", columns, tuple(rows))
+    return Grid(f"{words.capital(words.metric(data.metric))} by rows of each class", columns, tuple(rows))

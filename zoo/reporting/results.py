@@ -163,7 +163,7 @@ def _caption(data: Data, standings: Sequence[Standing]) -> str:
     better = "" if greater_is_better(data.metric) else "; lower is better"
     trained = sorted({each.rows for each in standings})
     after = f"{trained[0]:,}" if len(trained) == 1 else f"{trained[0]:,} to {trained[-1]:,}"
-    return f"{words.metric(data.metric).capitalize()} on {rows} after {after} training rows{mean}{better}"
+    return f"{words.capital(words.metric(data.metric))} on {rows} after {after} training rows{mean}{better}"
 
 
 def _notes(data: Data) -> tuple[str, ...]:

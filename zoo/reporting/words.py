@@ -31,6 +31,11 @@ def metric(name: str) -> str:
     return _METRICS.get(name, name.replace("_at_", " at ").replace("_", " "))
 
 
+def capital(text: str) -> str:
+    """With a capital at its beginning, and no other letter changed."""
+    return text[:1].upper() + text[1:]
+
+
 def figure(value: float | None, digits: int = 3) -> str:
     """A measured value; a dash where there is none."""
     if value is None or not math.isfinite(value):
