@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from zoo.verbs.layers import Layer, Profile
     from zoo.verbs.ranking import Ranked, Ranking
 
+_PATH = re.compile(r"/+(?:[^/@+]+/){2,}([^/@+]+/[^/@+]+)")
+"""A path of more than three parts."""
 _choice = options.under("Candidates")
 
 
@@ -146,9 +150,10 @@ def show(found: Ranking) -> None:
     tuned = any(each.tuned for each in found.ranked)
     header = ["", "backbone", *found.scorers, "params", "published"]
     header += ["past runs"] * priors + ["ms/row"] + [f"fine-tuned {found.metric}"] * tuned
+    short = shortened([each.backbone for each in found.ranked])
     rows = []
     for each in found.ranked:
-        row = [str(each.place), each.backbone, *(_score(each, name, name in found.by) for name in found.scorers)]
+        row = [str(each.place), short[each.backbone], *(_score(each, name, name in found.by) for name in found.scorers)]
         row += [console.human_count(each.params), _published(each)]
         row += [f"{each.prior.rank:.2f} ({each.prior.sets})" if each.prior else "-"] * priors
         row += ["cached" if each.ms_per_row is None else f"{each.ms_per_row:.1f}"]
@@ -159,7 +164,7 @@ def show(found: Ranking) -> None:
         f"ordered by {' and '.join(found.by)} [95% interval over rows]; candidates of one rank cannot be told apart"
     )
     for sentence in found.findings:
-        console.print_text(sentence)
+        console.print_text(_with(sentence, short))
     for name, why in found.failures.items():
         console.print_text(f"left out: {name}: {why}")
     scored = sum(each.score_seconds for each in found.ranked)
@@ -170,8 +175,9 @@ def show(found: Ranking) -> None:
 def show_layers(found: Profile) -> None:
     """The stages of each backbone as a table, stem to top."""
     console.print_text(f"{found.data}: {found.rows:,} training rows, {found.task.kind}")
+    short = shortened(list(found.backbones))
     for backbone, layers in found.backbones.items():
-        console.print_text(backbone)
+        console.print_text(short[backbone])
         table = [
             [
                 each.name,
@@ -184,9 +190,15 @@ def show_layers(found: Profile) -> None:
         console.print_table(["layer", "rank", *found.scorers, "dim"], table)
     console.print_text("each stage averaged over its positions [95% interval over rows]")
     for sentence in found.findings:
-        console.print_text(sentence)
+        console.print_text(_with(sentence, short))
     for name, why in found.failures.items():
         console.print_text(f"left out: {name}: {why}")
+
+
+def shortened(names: Sequence[str]) -> dict[str, str]:
+    """Names with the middle of long paths left out, where that leaves them apart."""
+    found = {name: _PATH.sub(r"/…/\1", name) for name in names}
+    return found if len(set(found.values())) == len(found) else {name: name for name in names}
 
 
 def _score(each: Ranked | Layer, name: str, with_interval: bool) -> str:
@@ -197,6 +209,12 @@ def _score(each: Ranked | Layer, name: str, with_interval: bool) -> str:
         return f"{scored.value:.3g}"
     low, high = scored.interval or (None, None)
     return f"{scored.value:.3f}" + ("" if low is None else f" [{low:.3f}, {high:.3f}]")
+
+
+def _with(sentence: str, short: dict[str, str]) -> str:
+    for name in sorted(short, key=len, reverse=True):
+        sentence = sentence.replace(name, short[name])
+    return sentence
 
 
 def _published(each: Ranked) -> str:

@@ -47,7 +47,8 @@ def components(features: Array) -> Array:
     coordinates, squares = span(features - features.mean(0))
     kept = int(np.searchsorted(np.cumsum(squares) / squares.sum(), ENERGY)) + 1
     found = coordinates[:, :kept] / np.sqrt(squares[:kept].sum() / len(features))
-    return found * np.where((found**3).sum(0) < 0, -1.0, 1.0)
+    turned: Array = found * np.where((found**3).sum(0) < 0, -1.0, 1.0)
+    return turned
 
 
 def _assigned(coordinates: Array, count: int) -> Array:

@@ -17,8 +17,10 @@ from zoo.scoring.rows import Array
 
 ORDERING = ("knn", "linear")
 """Scores that make the order, where they are among those that are asked for."""
-GROUPS = 10
-"""Parts of the rows, of which each is left out in turn where a score is no mean over rows."""
+GROUPS, FEWER = 10, 5
+"""Parts of the rows, of which each is left out in turn where a score is no mean over rows; and of many wide rows."""
+LARGE = 512
+"""The lesser of rows and columns from which rows are many and wide."""
 SURE = 0.95
 
 
@@ -38,8 +40,9 @@ def scored(
 ) -> Scored:
     """A score by its specification.
 
-    A mean over rows has the interval of a mean (that of a share after Wilson 1927); any other score is computed anew
-    without each tenth of the rows, from which the jackknife has its error.
+    A mean over rows has the interval of a mean (that of a share after Wilson 1927). Any other score is computed anew
+    without each tenth of the rows, or each fifth where more than 512 rows have more than 512 columns; the jackknife
+    has its error from these.
 
     Args:
         spec: of the score.
@@ -66,7 +69,7 @@ def scored(
     if not intervals:
         return Scored(value, None, np.empty(0))
     try:
-        parts = _parts(len(targets), seed)
+        parts = _parts(len(targets), GROUPS if min(features.shape) <= LARGE else FEWER, seed)
         without = np.array([_number(spec, score(features[kept], targets[kept])) for kept in parts])
     except DataError:  # a part holds all that there is of something
         return Scored(value, None, np.empty(0))
@@ -148,10 +151,10 @@ def _number(spec: ScorerSpec, value: Any) -> float:
     return float(value)
 
 
-def _parts(count: int, seed: int) -> list[NDArray[np.int64]]:
+def _parts(count: int, groups: int, seed: int) -> list[NDArray[np.int64]]:
     """Row numbers without each of the parts."""
-    part = np.random.default_rng(seed).permutation(np.arange(count) % min(GROUPS, count))
-    return [np.flatnonzero(part != each) for each in range(min(GROUPS, count))]
+    part = np.random.default_rng(seed).permutation(np.arange(count) % min(groups, count))
+    return [np.flatnonzero(part != each) for each in range(min(groups, count))]
 
 
 def _error(without: Array) -> float:

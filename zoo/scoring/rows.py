@@ -122,7 +122,12 @@ def distinct(rows: Rows) -> Rows:
 def explained(found: Array, columns: Array) -> Array:
     """(N,) of which the mean is R2, the explained share of the variance, averaged over the columns.
 
-    Of 0 and 1 and probabilities that is the skill by Brier's score.
+    Of 0 and 1 and probabilities that is the skill by Brier's score. Each value is what its row adds to the ratio of
+    squared errors to variance, e^2 - (1 - R2) d^2 for an error e and a deviation d, so that their spread is that of R2
+    over draws of rows.
     """
-    spread = ((columns - columns.mean(0)) ** 2).mean(0)
-    return np.asarray((1 - (found - columns) ** 2 / spread).mean(1))
+    squares = (columns - columns.mean(0)) ** 2
+    errors = (found - columns) ** 2
+    spread = squares.mean(0)
+    ratio = errors.mean(0) / spread
+    return np.asarray((1 - ratio - (errors - ratio * squares) / spread).mean(1))
