@@ -108,11 +108,12 @@ def paired(
 
     **One seed.** The interval is the paired bootstrap's (Efron and Tibshirani 1993, chapter 8). For accuracy p is that
     of McNemar's exact test (1947): of the rows that one alone has right, are more on one side than a coin would give?
-    The interval then also spans what that test leaves open, so that neither says more than the other; where no row
-    tells the two apart, p is 1 and the interval as wide as so many rows leave it (Clopper and Pearson 1934). For other
-    metrics p is read off the interval, on the side towards 0, as if the tail beyond were normal (Altman and Bland 2011,
-    https://doi.org/10.1136/bmj.d2304): below 0.05 exactly where the interval leaves out 0. All of this is about these
-    two trained models, not about others from other seeds.
+    The interval is widened to what that test leaves open, given how many rows tell the two apart (Clopper and Pearson
+    1934), and so leaves out 0 exactly where p is below 0.05; where no row tells the two apart, p is 1 and the interval
+    as wide as so many rows leave it. For other metrics p is read off the interval, on the side towards 0, as if the
+    tail beyond were normal (Altman and Bland 2011, https://doi.org/10.1136/bmj.d2304): below 0.05 exactly where the
+    interval leaves out 0. All of this is about these two trained models, not about others from other seeds: compare
+    several seeds where training is left to chance.
 
     **Several seeds.** Rows and seeds are both a sample, and every seed meets every row. The variance of the mean is
     that of Obuchowski and Rockette (1995), made for several readers of the same cases:
@@ -217,7 +218,10 @@ def _mcnemar(value: float, more: int, less: int, one: Scored) -> Paired:
     drawn = np.random.default_rng(one.seed).multinomial(count, shares, COUNTS)  # the same as drawing the rows
     low, high = _middle((drawn[:, 0] - drawn[:, 1]) / count)
     least, most = ((2 * end - 1) * discordant / count for end in _exact(more, discordant))
-    return Paired(value, min(low, least), max(high, most), p, MCNEMAR)
+    low, high = min(low, least), max(high, most)
+    if p < 1 - LEVEL:  # draws of so few rows may reach 0, which the test rules out
+        low, high = (least, high) if low <= 0 < value else (low, most) if value < 0 <= high else (low, high)
+    return Paired(value, low, high, p, MCNEMAR)
 
 
 def _never_apart(metric: str, value: float, count: int, test: str) -> Paired:
