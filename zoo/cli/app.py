@@ -27,6 +27,7 @@ COMMANDS = {
     "zero-shot": "zero_shot",
     "cross-modal": "cross_modal",
     "runs": "runs",
+    "ledger": "ledger",
     "plugins": "plugins",
     "doctor": "doctor",
 }

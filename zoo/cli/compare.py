@@ -32,9 +32,7 @@ def register(app: typer.Typer) -> None:
 
 
 def compare(
-    words: Annotated[
-        list[str], typer.Argument(metavar="BACKBONE... DATA", help="Names, a+b or TITLE=NAME; the data last.")
-    ],
+    backbones: Annotated[list[str], typer.Argument(help="Names, a+b or TITLE=NAME, and last the data.")],
     data: Annotated[list[str] | None, typer.Option(help="Instead of the last word; again for several sets.")] = None,
     strategy: Annotated[
         str, _protocol("linear-probe, full, lora, ...; several with commas, each for every backbone.")
@@ -44,9 +42,7 @@ def compare(
     seeds: Annotated[int, _protocol("Draws and trainings of each.")] = 3,
     head: options.Head = None,
     reference: Annotated[str | None, _protocol("Title that the others are set beside; the first.")] = None,
-    floors: Annotated[
-        bool, _protocol("The same architectures with random weights, too.", "--floors/--no-floors")
-    ] = True,
+    no_floors: Annotated[bool, _protocol("Without the same architectures with random weights.", "--no-floors")] = False,
     epochs: options.Epochs = None,
     batch_size: options.RowsAStep = None,
     lr: options.Lr = None,
@@ -74,8 +70,8 @@ def compare(
     json: options.Json = False,
 ) -> None:
     """Parse, call the verb, render."""
-    backbones, sets = (words, tuple(data)) if data else (words[:-1], (words[-1],))
-    if not backbones:
+    who, sets = (backbones, tuple(data)) if data else (backbones[:-1], (backbones[-1],))
+    if not who:
         raise UsageError(
             "a comparison needs backbones and data", help="for example  zoo compare resnet18 starter/glyph-cnn photos/"
         )
@@ -95,13 +91,13 @@ def compare(
     config = merge(RunConfig(), {"read": read, "train": train})
     with RunView(quiet=False) as view, stoppable() as stop:
         found = verb(
-            backbones,
+            who,
             sets,
             strategies=names(strategy) or (),
             shots=shots_of(shots),
             seeds=seeds,
             reference=reference,
-            floors=floors,
+            floors=not no_floors,
             weights=weights,
             training=config.train,
             read=config.read,

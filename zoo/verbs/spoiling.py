@@ -19,9 +19,7 @@ GREY, SIDE = 128, 224
 """Of the image that says nothing."""
 
 
-def spoiled_features(
-    held: Array, train: Array, parts: Sequence[Part], seed: int
-) -> Iterator[tuple[str, Array]]:
+def spoiled_features(held: Array, train: Array, parts: Sequence[Part], seed: int) -> Iterator[tuple[str, Array]]:
     """Features joined of several backbones, with the columns of each modality dropped, then shuffled.
 
     Dropped is the mean of the training rows; shuffled are the columns of another held-out row. Of modalities that only
