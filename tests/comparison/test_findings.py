@@ -145,3 +145,9 @@ def test_a_leak_comes_first_and_few_data_sets_are_called_few() -> None:
         "Over 2 data sets ear has the best mean rank, 1.00 [1.00, 1.50]; so few sets say little of others."
     )
     assert findings(two)[0].startswith("ear is best on shop")
+
+
+def test_one_seed_of_a_training_is_said_to_tell_of_that_model_alone() -> None:
+    trained = comparison(standings=(row("eye", 0.7, runs=("runs/eye",)), row("ear", 0.9)))
+    assert findings(trained)[-1].startswith("One seed: differences are between these trained models")
+    assert not any(each.startswith("One seed") for each in findings(comparison()))

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import combinations
 
 from zoo.comparison.board import Board, Cell, Pairs
-from zoo.comparison.likeness import cka
+from zoo.comparison.likeness import likenesses as alike
 from zoo.comparison.overlap import overlap, right
 from zoo.comparison.result import Fusion, Likeness, Overlap, Shared, Spoiled
 from zoo.comparison.spoil import loss
@@ -99,13 +99,12 @@ def overlaps(board: Board) -> Iterator[Overlap]:
 
 def likenesses(board: Board) -> Iterator[Likeness]:
     """Linear CKA of the frozen features of every two backbones, floors too."""
-    known, seen = [], set[str]()
+    known, seen = {}, set[str]()
     for cell in board.at(board.most):
         if cell.facts is not None and cell.entry.backbone not in seen:
             seen.add(cell.entry.backbone)
-            known.append((cell.entry.title, cell.facts.features))
-    for (one, ours), (other, theirs) in combinations(known, 2):
-        value = cka(ours, theirs)
+            known[cell.entry.title] = cell.facts.features
+    for (one, other), value in alike(known).items():
         if value is not None:
             yield Likeness(board.title, one, other, value)
 

@@ -18,7 +18,16 @@ def findings(found: Comparison) -> tuple[str, ...]:
     boards = [_Board(found, data) for data in found.data]
     each = (_leak, _best, _fusion, _floors, _trivial, _spoiled, _overlap, _shared)
     said = [*chain.from_iterable(sentences(board) for sentences in each for board in boards), *_overall(found)]
-    return tuple(said)
+    return (*said, *_one_seed(found))
+
+
+def _one_seed(found: Comparison) -> Iterator[str]:
+    trained = [each.contender for each in found.standings if len(each.values) == 1 and each.runs]
+    if trained:
+        yield (
+            "One seed: differences are between these trained models, and trained again they may come out otherwise; "
+            "give --seeds 3 or 5 to compare ways of training."
+        )
 
 
 class _Board:
