@@ -8,7 +8,8 @@ import pytest
 
 from zoo.reporting import words
 from zoo.reporting.blocks import Name, Whisker
-from zoo.reporting.figures import Spot
+from zoo.reporting.cases import quarters
+from zoo.reporting.figures import Line, Spot, limits, within
 from zoo.reporting.plots import front
 
 
@@ -47,6 +48,36 @@ def test_the_front_has_those_that_none_beats(up: bool) -> None:
         )
 
     assert {spot.name for spot in front(spots, up=up)} == {spot.name for spot in spots if not beaten(spot)}
+
+
+def test_rows_far_from_all_others_are_moved_to_the_edge_and_counted() -> None:
+    cloud = [(float(at % 10), float(at // 10)) for at in range(100)]
+    assert within(cloud) == (cloud, 0)
+    moved, far = within([*cloud, (1e6, 4.0)])
+    assert far == 1
+    assert moved[:100] == cloud
+    assert 9 < moved[-1][0] < 20
+    few = [(0.0, 0.0), (1.0, 1.0), (1e6, 0.0)]
+    assert within(few) == (few, 0)
+
+
+def test_numbers_on_a_map_are_told_by_their_quarter() -> None:
+    found = quarters([str(number) for number in range(100)])
+    assert [found.count(each) for each in dict.fromkeys(found)] == [25, 25, 25, 25]
+    assert found[0].startswith("1. up to ")
+    assert found[-1].startswith("4. over ")
+    assert quarters(["1", "2", "1"]) == ["1", "2", "1"]
+    assert quarters(["a", "nan"]) == ["a", "nan"]
+
+
+def test_one_wide_band_does_not_press_all_curves_flat() -> None:
+    name = Name("a", "1", 1)
+    calm = Line(name, (Spot(name, 1, 0.2, (0.1, 0.3)), Spot(name, 8, 0.6, (0.5, 0.7))))
+    wild = Line(name, (Spot(name, 1, 0.3, (-9.0, 1.0)), Spot(name, 8, 0.5, (0.4, 0.6))))
+    low, high = limits([calm, wild], 0.1)
+    assert -0.6 < low < 0.1
+    assert 1.0 < high < 1.2
+    assert limits([calm], None)[0] < 0.1
 
 
 def test_a_whisker_stays_within_its_scale() -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import base64
 import io
 import re
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
+from statistics import quantiles
 from string import ascii_uppercase
 
 from zoo.comparison.result import Comparison, Confusion, Error
@@ -29,13 +32,14 @@ from zoo.reporting.blocks import (
     Row,
     Section,
 )
-from zoo.reporting.figures import draw_map
+from zoo.reporting.figures import draw_map, within
 from zoo.reporting.names import Names, mark
 
 _MOST_CLASSES = 20
 """A larger matrix is no longer read; the classes that are mistaken most often are listed instead."""
 _MOST_MISTAKES = 12
 _MARKED_CLASSES = 12
+_QUARTERS = 4
 _MOST_LETTERS = 600
 _SMALL = 48
 _IMAGE = re.compile(r"data:image/(png|jpeg|webp|gif);base64,[A-Za-z0-9+/=\s]+")
@@ -93,7 +97,7 @@ def maps(found: Comparison, names: Names) -> Section | None:
     for data in found.data:
         here = [each for each in found.pictures if each.data == data.name]
         options = tuple(
-            Option(words.short(each.contender, 60), (_map(each, f"map-{index}-{data.name}"),))
+            Option(words.short(each.contender, 60), (_map(each, data.task, f"map-{index}-{data.name}"),))
             for index, each in enumerate(here)
         )
         blocks += _chosen(data.name if len(found.data) > 1 else None, f"Features on {data.name}", options)
@@ -104,18 +108,36 @@ def maps(found: Comparison, names: Names) -> Section | None:
     return Section("map", "Map of the features", said, tuple(blocks)) if blocks else None
 
 
-def _map(each: Map, salt: str) -> Picture:
-    counts = Counter(each.labels)
+def _map(each: Map, task: str, salt: str) -> Picture:
+    labels = quarters(each.labels) if task == "regression" else each.labels
+    counts = Counter(labels)
     # By how many there are, then by name, so that equal counts come in one order.
     marked = sorted(counts, key=lambda label: (-counts[label], label))[:_MARKED_CLASSES]
     key = {label: Name(label, ascii_uppercase[at], *mark(at + 1)) for at, label in enumerate(sorted(marked))}
     grey = Name(f"{len(counts) - len(marked)} other classes")
-    shown = [key.get(label, grey) for label in each.labels]
-    rows = words.plural(len(each.points), "held-out row")
-    caption = f"{rows} by the features of {words.short(each.contender, 60)}: {words.short(each.method, 60)}."
-    lettered = " Each letter stands in the middle of its class."
+    shown = [key.get(label, grey) for label in labels]
+    points, far = within(each.points)
+    rows = words.plural(len(points), "held-out row")
+    said = f"{rows} by the features of {words.short(each.contender, 60)}: {words.short(each.method, 60)}."
+    lettered = " Each letter stands in the middle of its class, or beside it."
+    out = f" Drawn at the edge, as farther out: {words.plural(far, 'row')}." if far else ""
     legend = (*key.values(), *([grey] if grey in shown else []))
-    return Picture(draw_map(each.points, shown, salt), caption, caption + lettered, legend)
+    return Picture(draw_map(points, shown, salt), said, said + lettered + out, legend)
+
+
+def quarters(labels: Sequence[str]) -> list[str]:
+    """Numbers as the quarter of all rows that they belong to; what is no number is left as it is."""
+    try:
+        numbers = [float(label) for label in labels]
+    except ValueError:
+        return list(labels)
+    if len(set(numbers)) <= _QUARTERS:
+        return list(labels)
+    edges = quantiles(numbers, n=_QUARTERS)
+    names = [f"up to {words.many(edges[0])}"]
+    names += [f"{words.many(low)} to {words.many(high)}" for low, high in pairwise(edges)]
+    names.append(f"over {words.many(edges[-1])}")
+    return [f"{ordinal + 1}. {names[ordinal]}" for ordinal in (bisect_left(edges, number) for number in numbers)]
 
 
 def gallery(found: Comparison, names: Names) -> Section | None:

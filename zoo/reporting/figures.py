@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import median, quantiles
 from typing import Any
 
 from zoo.reporting import words
@@ -17,6 +17,10 @@ _WIDTH, _HEIGHT = 5.0, 3.4
 """Inches; type of 9 points is then readable at the width of a phone."""
 _FEW = 5
 """Bands that can lie on each other and be seen."""
+_ENOUGH = 50
+"""Rows of which some can be told to be far from the others."""
+_APART = 15.0
+"""Points between the letters of two classes."""
 _NEAR = 9.0
 """Points: two numbers that are nearer than this cannot be told apart."""
 
@@ -88,6 +92,7 @@ def draw_curves(lines: Sequence[Line], up: str, trivial: float | None, salt: str
         rows = sorted({spot.x for line in lines for spot in line.spots})
         axes.set_xticks(rows, [words.many(row) if row >= 10_000 else f"{row:,.0f}" for row in rows])
         axes.minorticks_off()
+        axes.set_ylim(limits(lines, trivial))
         axes.set_xlabel("training rows")
         axes.set_ylabel(up)
         axes.grid(axis="y")
@@ -106,30 +111,65 @@ def draw_map(points: Sequence[Pair], names: Sequence[Name], salt: str) -> str:
         for name in sorted(dict.fromkeys(names), key=lambda each: each.sign):
             here = [point for point, each in zip(points, names, strict=True) if each == name]
             _mark(axes, name, [x for x, _ in here], [y for _, y in here], size=4.2, edge=0.4)
+        middles = {}
         for name in dict.fromkeys(names):
-            if name.sign:
-                here = [point for point, each in zip(points, names, strict=True) if each == name]
-                middle = median(x for x, _ in here), median(y for _, y in here)
-                axes.text(
-                    *middle,
-                    name.sign,
-                    ha="center",
-                    va="center",
-                    fontsize=10,
-                    fontweight="bold",
-                    zorder=5,
-                    bbox={
-                        "boxstyle": "round,pad=0.2",
-                        "facecolor": PAPER,
-                        "edgecolor": colour(name.colour),
-                        "linewidth": 1,
-                    },
-                )
+            here = [point for point, each in zip(points, names, strict=True) if each == name]
+            middles[name] = (median(x for x, _ in here), median(y for _, y in here))
         axes.set_xticks([])
         axes.set_yticks([])
         for spine in axes.spines.values():
             spine.set_visible(False)
+        drawn.draw_without_rendering()
+        _letter(axes, {name: middle for name, middle in middles.items() if name.sign})
         return as_svg(drawn, salt)
+
+
+def within(points: Sequence[Pair]) -> tuple[list[Pair], int]:
+    """Points, those far from all others moved to the edge, and how many these are.
+
+    A few rows that are like no other would push all the rest into one spot.
+    """
+    if len(points) < _ENOUGH:
+        return list(points), 0
+    bounds = []
+    for values in zip(*points, strict=True):
+        cuts = quantiles(values, n=40)  # 95% of the rows lie between the first and the last
+        room = 0.75 * (cuts[-1] - cuts[0])
+        bounds.append((cuts[0] - room, cuts[-1] + room))
+    (left, right), (low, high) = bounds
+    moved = [(min(max(x, left), right), min(max(y, low), high)) for x, y in points]
+    return moved, sum(new != old for new, old in zip(moved, points, strict=True))
+
+
+def _letter(axes: Any, middles: Mapping[Name, Pair]) -> None:
+    """The letter of each class in its middle, or as near as there is room, with a line to it."""
+    scale = 72 / axes.figure.dpi
+    taken: list[Pair] = []
+    for name, middle in sorted(middles.items(), key=lambda each: each[0].sign):
+        x, y = axes.transData.transform(middle) * scale
+        ring = ((at, step * 0.5 * math.tau / 8 + at) for at in range(12) for step in range(16 if at else 1))
+        spots = ((x + at * 7 * math.cos(turn), y + at * 7 * math.sin(turn)) for at, turn in ring)
+        spot = next((each for each in spots if all(math.dist(each, other) > _APART for other in taken)), (x, y))
+        taken.append(spot)
+        axes.annotate(
+            name.sign,
+            middle,
+            (spot[0] - x, spot[1] - y),
+            textcoords="offset points",
+            ha="center",
+            va="center",
+            fontsize=9.5,
+            fontweight="bold",
+            zorder=5,
+            annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": INK, "linewidth": 0.7, "shrinkA": 0, "shrinkB": 0},
+            bbox={
+                "boxstyle": "round,pad=0.2",
+                "facecolor": PAPER,
+                "edgecolor": colour(name.colour),
+                "linewidth": 1,
+            },
+        )
 
 
 def _mark(axes: Any, name: Name, x: Sequence[float], y: Sequence[float], *, size: float, edge: float = 0.9) -> None:
@@ -154,6 +194,17 @@ def _mark(axes: Any, name: Name, x: Sequence[float], y: Sequence[float], *, size
 def _whisker(axes: Any, spot: Spot) -> None:
     if spot.interval is not None:
         axes.plot([spot.x, spot.x], spot.interval, color=colour(spot.name.colour), linewidth=1.2, alpha=0.7, zorder=2)
+
+
+def limits(lines: Sequence[Line], trivial: float | None) -> Pair:
+    """Ends of the axis of values: all values are within, and of a band no more than as much again on each side."""
+    spots = [spot for line in lines for spot in line.spots]
+    values = [*(spot.y for spot in spots), *([] if trivial is None else [trivial])]
+    pairs = [spot.interval for spot in spots if spot.interval is not None]
+    low, high = min(values), max(values)
+    span = max(high - low, median(b - a for a, b in pairs) if pairs else 0.0) or 0.1
+    ends = [*values, *(max(a, low - span) for a, _ in pairs), *(min(b, high + span) for _, b in pairs)]
+    return min(ends) - 0.04 * span, max(ends) + 0.04 * span
 
 
 def _band(line: Line) -> tuple[list[float], list[float], list[float]]:

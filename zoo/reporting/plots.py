@@ -52,7 +52,7 @@ def _costs(found: Comparison, data: Data, names: Names, axis: str, price: Price,
             spots.append(Spot(names.bare(each.contender), cost, each.value, each.interval))
         elif each.value is not None and cost == 0:  # a logarithm has no zero
             free.append(each.contender)
-    if len(spots) < 2:
+    if len({spot.x for spot in spots}) < 2:
         return None
     best = front([spot for spot in spots if not spot.name.hollow], up=greater_is_better(data.metric))
     metric = words.metric(data.metric)
@@ -86,7 +86,10 @@ def curves(found: Comparison, names: Names) -> Section | None:
             _curves(here, data, names, f"curve{number}"),
             Fold("The same as a table", (_table(here, data, names),)),
         ]
-    said = ("What each contender makes of few and of many rows. Bands: 95% intervals over held-out rows and seeds.",)
+    said = (
+        "What each contender makes of few and of many rows. Bands: 95% intervals, over held-out rows and seeds; the "
+        "widest go on beyond the frame.",
+    )
     return Section("curves", "Learning curves", said, tuple(blocks)) if blocks else None
 
 

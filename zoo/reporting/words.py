@@ -16,6 +16,8 @@ _METRICS = {
     "auroc": "AUROC",
     "rmse": "RMSE",
     "mae": "MAE",
+    "pearson": "Pearson's r",
+    "samples_f1": "F1 of a row",
     "r2": "R²",
     "map": "mAP",
     "map_50": "mAP at 50%",
