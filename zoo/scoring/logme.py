@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.scoring.rows import Array, distinct, rows_of
+from zoo.scoring.rows import Array, along, distinct, rows_of
 
 RATIOS = np.arange(-30.0, 14.0)
 """Natural logarithms of alpha / beta, relative to the greatest squared singular value, among which the maximum is
 bracketed: beyond them the evidence is that of no weights, or of no noise."""
 STEPS = 40
-"""Halvings of the bracket, at most."""
+"""Steps of Newton's method, at most; five are usual."""
 PRECISE = 1e-7
 """Of the logarithm of alpha / beta, at which the search for the maximum ends; the evidence is flat there."""
 
@@ -59,43 +59,61 @@ def evidence(features: Array, columns: Array) -> Array:
 
         -N/2 (log(2 pi q / N) + 1) - 1/2 sum_i log(1 + s_i^2 / t)
 
-    to be maximised over t alone: on a grid for all classes at once, then by bisection of its slope.
+    to be maximised over t alone: on a grid for all classes at once, then by Newton's method within its two neighbours.
     """
+    n = len(features)
     squares, projected = _singular(features, columns)
     rest = np.maximum((columns**2).sum(0) - projected.sum(0), 0.0)  # (K,) what no weights reach
     logs = RATIOS + np.log(squares.max())
-    grid = np.stack([_value(np.full(len(rest), each), squares, projected, rest, len(features))[0] for each in logs])
-    place = grid.argmax(0)
+    shares = np.exp(logs)[:, None] / (np.exp(logs)[:, None] + squares)  # (T, k)
+    place = _value(shares @ projected + rest, np.log(shares).sum(1)[:, None], n).argmax(0)
     low, high = logs[np.maximum(place - 1, 0)], logs[np.minimum(place + 1, len(logs) - 1)]
+    at = logs[place]
     for _ in range(STEPS):
-        middle = (low + high) / 2
-        _, slope = _value(middle, squares, projected, rest, len(features))
-        low, high = np.where(slope > 0, middle, low), np.where(slope > 0, high, middle)
-        if (high - low).max() < PRECISE:
+        slope, bend = _slope(np.exp(at), squares, projected, rest, n)
+        low, high = np.where(slope > 0, at, low), np.where(slope > 0, high, at)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            newton = at - slope / bend
+        inside = (bend < 0) & (newton > low) & (newton < high)
+        following = np.where(inside, newton, (low + high) / 2)
+        moved = np.abs(following - at).max()
+        at = following
+        if moved < PRECISE:
             break
-    return np.asarray(_value((low + high) / 2, squares, projected, rest, len(features))[0])
+    share = np.exp(at) / (np.exp(at) + squares[:, None])  # (k, K)
+    return _value((projected * share).sum(0) + rest, np.log(share).sum(0), n)
 
 
 def _singular(features: Array, columns: Array) -> tuple[Array, Array]:
     """Squared singular values (k,), and the squared coordinates (k, K) of the targets on their left vectors."""
-    from scipy.linalg import eigh
-
     n, d = features.shape
-    gram = features @ features.T if n < d else features.T @ features
-    squares, vectors = eigh(gram, driver="evd", overwrite_a=True, check_finite=False)
-    kept = squares > max(n, d) * np.finfo(np.float64).eps * squares[-1]
-    squares, vectors = squares[kept], vectors[:, kept]
-    if n < d:
-        return squares, (vectors.T @ columns) ** 2
-    return squares, (vectors.T @ (features.T @ columns)) ** 2 / squares[:, None]
+    if min(n, d) < 3:  # too small to be made tridiagonal
+        left, values, _ = np.linalg.svd(features, full_matrices=False)
+        squares, found = values**2, (left.T @ columns) ** 2
+    elif n < d:
+        squares, along_left = along(features @ features.T, columns)
+        found = along_left**2
+    else:
+        squares, along_right = along(features.T @ features, features.T @ columns)
+        found = along_right**2 / np.maximum(squares, np.finfo(np.float64).tiny)[:, None]
+    kept = squares > max(n, d) * np.finfo(np.float64).eps * squares.max()
+    return squares[kept], found[kept]
 
 
-def _value(logs: Array, squares: Array, projected: Array, rest: Array, n: int) -> tuple[Array, Array]:
-    """(K,) the evidence at log t = `logs` and its slope there."""
-    t = np.exp(logs)
+def _value(q: Array, logarithm: Array, n: int) -> Array:
+    """The evidence, from q(t) and the sum of log(t / (t + s_i^2))."""
+    q = np.maximum(q, np.finfo(np.float64).tiny)
+    return np.asarray(0.5 * logarithm - n / 2 * (np.log(2 * np.pi * q / n) + 1))
+
+
+def _slope(t: Array, squares: Array, projected: Array, rest: Array, n: int) -> tuple[Array, Array]:
+    """(K,) first and second derivative of the evidence by log t."""
     share = t / (t + squares[:, None])  # (k, K) what is left unexplained of each direction
     left = projected * share
     q = np.maximum(left.sum(0) + rest, np.finfo(np.float64).tiny)
-    value = -n / 2 * (np.log(2 * np.pi * q / n) + 1) + 0.5 * np.log(share).sum(0)
-    slope = -n / 2 * (left * (1 - share)).sum(0) / q + 0.5 * (1 - share).sum(0)
-    return value, slope
+    known = 1 - share
+    first = left * known
+    one = first.sum(0) / q
+    two = (first * (known - share)).sum(0) / q
+    slope = 0.5 * known.sum(0) - n / 2 * one
+    return slope, -0.5 * (share * known).sum(0) - n / 2 * (two - one**2)

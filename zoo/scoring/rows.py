@@ -98,6 +98,34 @@ def span(centred: Array) -> tuple[Array, Array]:
     return (vectors * np.sqrt(values) if n < d else centred @ vectors), values
 
 
+def along(gram: Array, vectors: Array) -> tuple[Array, Array]:
+    """Eigenvalues of a symmetric matrix, and the coordinates of vectors along its eigenvectors, which are not formed.
+
+    A matrix Q makes it tridiagonal, S diagonal after that; S'(Q'v) takes two thirds of the time of (QS)'v.
+
+    Args:
+        gram: (R, R), of at least two rows.
+        vectors: (R, K).
+
+    Returns:
+        (R,) in rising order, and (R, K).
+    """
+    from scipy.linalg import eigh_tridiagonal, lapack
+
+    size = len(gram)
+    work = int(lapack.dsytrd_lwork(size, lower=1)[0])
+    reflected, diagonal, beside, tau, _ = lapack.dsytrd(gram, lower=1, lwork=work)
+    turned = np.array(vectors, order="F")
+    # The reflections leave the first coordinate alone.
+    below = turned[1:].copy(order="F")
+    work = int(lapack.dormqr("L", "T", reflected[1:, :-1], tau, below, -1)[1][0])
+    turned[1:] = lapack.dormqr("L", "T", reflected[1:, :-1], tau, below, work)[0]
+    # Divide and conquer, which scipy has lately; the other driver gives the same in twice the time.
+    driver = "stevd" if hasattr(lapack, "dstevd") else "stemr"
+    values, inner = eigh_tridiagonal(diagonal, beside, lapack_driver=driver, check_finite=False)
+    return values, inner.T @ turned
+
+
 def copies(features: Array) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Which group of identical rows each row belongs to, (N,), and how many are in each group."""
     sums = features.sum(1)

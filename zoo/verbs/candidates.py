@@ -121,6 +121,7 @@ def opened(candidate: Candidate, rows: Examples, *, pooling: str | None, offline
         UsageError: the data lack what it takes.
         WeightsError: weights that are missing or damaged.
     """
+    _check_modalities(candidate, rows)
     parts = [build(serving(each, tuple(rows.inputs)), offline=offline, seed=seed) for each in candidate.selections]
     backbone = parts[0] if len(parts) == 1 else fuse(*parts)
     check_serves(backbone, tuple(rows.inputs))
@@ -131,6 +132,17 @@ def opened(candidate: Candidate, rows: Examples, *, pooling: str | None, offline
     if pooling is not None:
         set_pooling(backbone, pooling)
     return backbone
+
+
+def _check_modalities(candidate: Candidate, rows: Examples) -> None:
+    """Refuse what the data cannot feed before it is built, which may take seconds."""
+    there = tuple(rows.inputs)
+    for part in candidate.selections:
+        if not set(part.towers) & set(there):
+            raise UsageError(
+                f"{part.spec.name} takes {' and '.join(part.towers)}, and the data have {' and '.join(there)}",
+                help=f"name the {part.towers[0]} column with --{part.towers[0]}-col",
+            )
 
 
 def _listed(pattern: str | None, filters: Filters) -> list[Candidate]:
