@@ -106,6 +106,9 @@ _EXPORTS = {
     "cross_modal": "zoo.verbs.cross_modal",
     "runs": "zoo.verbs.runs",
     "open_run": "zoo.verbs.runs",
+    "past_runs": "zoo.records.ledger",
+    "record_run": "zoo.records.ledger",
+    "PastRun": "zoo.records.entries",
     "list_backbones": "zoo.verbs.listing",
     "render": "zoo.verbs.render",
     "Rendered": "zoo.verbs.render",
@@ -213,6 +216,9 @@ if TYPE_CHECKING:
     from zoo.models.weights import load_state as load_state
     from zoo.models.weights import read_weights as read_weights
     from zoo.models.wrap import wrap as wrap
+    from zoo.records.entries import PastRun as PastRun
+    from zoo.records.ledger import past_runs as past_runs
+    from zoo.records.ledger import record_run as record_run
     from zoo.reporting.writing import report as report
     from zoo.transfer.options import Training as Training
     from zoo.transfer.solvers import Solution as Solution

@@ -21,6 +21,7 @@ from zoo.verbs.auto import choose, with_known
 from zoo.verbs.board import event_files
 from zoo.verbs.card import model_card
 from zoo.verbs.config import Output, RunConfig, read_config, write_config
+from zoo.verbs.ledger import write_down
 from zoo.verbs.opening import Opened, open_job
 from zoo.verbs.run import Event, Interrupted, Run, RunPlan, Watch
 from zoo.verbs.search import first, search
@@ -230,6 +231,7 @@ def _carry_out(session: Session, folder: RunFolder, stop: Callable[[], bool], *,
         folder.finish("done", result=run.to_json())
         if board is not None:
             board.finish(run)
+    write_down(folder)
     return run
 
 

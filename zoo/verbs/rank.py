@@ -12,18 +12,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+import zoo
 from zoo.catalog.discovery import default_catalog
 from zoo.catalog.spec import Modality, ScorerSpec
 from zoo.data.splits import split_rows
 from zoo.data.types import MANY_ANSWERS, Dataset, Examples, ReadOptions, Task
 from zoo.errors import DataError, UnknownNameError, UsageError, ZooError
 from zoo.models.backbone import Backbone
+from zoo.records.entries import PastRanking
+from zoo.records.ledger import past_runs, record_ranking
+from zoo.records.prior import DataFacts, Past
+from zoo.records.prior import prior as of_ledger
 from zoo.scoring.order import ORDERING, Scored, places, scored
 from zoo.transfer.metrics import primary
 from zoo.verbs.candidates import Candidate, Filters, named, opened, suiting
 from zoo.verbs.check import opened_data
 from zoo.verbs.extract import extract, parts_of
-from zoo.verbs.ranking import Prior, Ranked, Ranking
+from zoo.verbs.past import prior_of, with_regret, write_ranking
+from zoo.verbs.ranking import Ranked, Ranking
 from zoo.verbs.run import Event, Watch
 
 SHOWN = (*ORDERING, "logme", "h-score")
@@ -42,7 +48,7 @@ def rank(
     pooling: str | None = None,
     finetune: int = 0,
     budget: str = "5m",
-    prior: Mapping[str, Prior] | None = None,
+    prior: Mapping[str, Past] | None = None,
     device: str = "auto",
     seed: int = 0,
     read: ReadOptions | None = None,
@@ -61,7 +67,7 @@ def rank(
         pooling: native, cls, mean, max or last.
         finetune: how many of the best are then fine-tuned shortly, on the rows that were looked at.
         budget: for these together, such as "90s" or "5m".
-        prior: how backbones fared elsewhere, by name; shown beside the order.
+        prior: how backbones fared elsewhere, by name; shown beside the order. None: what the ledger knows.
         device: auto, cpu, cuda or cuda:1; scores are computed on the CPU.
         seed: of the sample, of intervals and of random weights.
         read: how to read the data.
@@ -99,7 +105,10 @@ def rank(
             details=[f"{name}: {why}" for name, why in failures.items()],
             help="name backbones that take these data: zoo rank DATA torchvision/resnet18",
         )
-    ranking = _ranking(dataset, rows, specs, found, failures, prior or {}, (*dataset.notes, *notes))
+    if prior is None:
+        prior = prior_of([candidate.name for candidate, _ in found], dataset)
+    ranking = with_regret(_ranking(dataset, rows, specs, found, failures, prior, (*dataset.notes, *notes)))
+    write_ranking(ranking, dataset)
     if finetune:
         from zoo.verbs.rank_finetune import finetuned
 
@@ -202,6 +211,28 @@ class Job:
         if trained.task.kind not in ("binary", "multiclass"):
             return None
         return np.asarray(trained.predict(only(rows, trained.backbone.modalities)), dtype=np.float32)
+
+
+def past(data: Dataset, backbones: Sequence[str]) -> Mapping[str, Past]:
+    """How backbones fared on other data, by the ledger."""
+    task, train = data.task, data.splits["train"]
+    facts = DataFacts(data.name, data.fingerprint, task.kind, data.modalities, len(train), task.num_outputs)
+    return of_ledger(backbones, facts, past_runs())
+
+
+def _as_past(data: Dataset, ranking: Ranking) -> PastRanking:
+    """What goes into the ledger, so that the regret of following it is known once its candidates are fine-tuned."""
+    return PastRanking(
+        data=data.name,
+        fingerprint=data.fingerprint,
+        task=data.task.kind,
+        modalities=data.modalities,
+        rows=ranking.rows,
+        classes=data.task.num_outputs,
+        by=ranking.by,
+        order=tuple(each.backbone for each in ranking.ranked),
+        zoo=zoo.__version__,
+    )
 
 
 def scorers_for(names: Sequence[str] | None, task: Task) -> tuple[ScorerSpec, ...]:
@@ -319,7 +350,7 @@ def _ranking(
     specs: Sequence[ScorerSpec],
     found: Sequence[tuple[Candidate, Seen]],
     failures: Mapping[str, str],
-    prior: Mapping[str, Prior],
+    prior: Mapping[str, Past],
     notes: tuple[str, ...],
 ) -> Ranking:
     shown = [spec.name for spec in specs if any(spec.name in seen.scores for _, seen in found)]

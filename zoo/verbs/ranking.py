@@ -6,11 +6,13 @@ import csv
 import io
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from zoo.data.types import Task
 from zoo.records.plain import json_safe
+from zoo.records.prior import Past
+from zoo.records.prior import Regret
 from zoo.scoring.order import Scored, concordance, ranks, tau
 from zoo.transfer.metrics import greater_is_better
 
@@ -18,16 +20,6 @@ AGREE, PARTLY = 0.8, 0.5
 """Kendall's W from which scores are said to agree, and to agree in part."""
 ALIKE = 0.6
 """Weighted tau from which two orders are said to be much alike."""
-
-
-@dataclass(frozen=True)
-class Prior:
-    """How a backbone fared on other data, before it was seen on these."""
-
-    rank: float
-    """Greater is better: such as the mean share of other backbones that it beat."""
-    sets: int
-    """Data sets that this comes from."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +50,8 @@ class Ranked:
     licence: str | None
     published: tuple[str, float] | None
     """What upstream measured on the source, and its value."""
-    prior: Prior | None
+    prior: Past | None
+    """How it fared on other data, by the ledger; None: it says nothing."""
     extract_seconds: float
     """Of loading and extraction, now."""
     ms_per_row: float | None
@@ -90,6 +83,8 @@ class Ranking:
     judges: int = 0
     """Training rows that judged them."""
     notes: tuple[str, ...] = ()
+    past: tuple[Regret, ...] = ()
+    """What earlier rankings by these scores would have cost, where their candidates were fine-tuned."""
 
     @property
     def concordance(self) -> float | None:
@@ -102,7 +97,7 @@ class Ranking:
         """Weighted tau of this order with that of size, of what upstream published, and of past runs."""
         order = [-each.mean_rank for each in self.ranked]
         names = {each.published[0] if each.published else None for each in self.ranked}
-        priors = [each.prior.rank for each in self.ranked if each.prior is not None]
+        priors = [each.prior.score for each in self.ranked if each.prior is not None]
         published = [each.published[1] for each in self.ranked if each.published is not None]
         return {
             "params": tau(order, [math.log(max(each.params, 1)) for each in self.ranked]),
@@ -114,7 +109,8 @@ class Ranking:
     def findings(self) -> tuple[str, ...]:
         """What the figures bear out, in sentences."""
         tuned = _tuned(self.ranked, self.metric, self.judges)
-        return (*tuned, *_first(self.ranked, self.rows), *_agreement(self.concordance), *_beside(self.baselines))
+        first, agreement = _first(self.ranked, self.rows), _agreement(self.concordance)
+        return (*tuned, *first, *agreement, *_beside(self.baselines), *_regretted(self.past))
 
     def to_json(self) -> dict[str, Any]:
         """The stable keys that `--json` prints."""
@@ -131,6 +127,7 @@ class Ranking:
                 "concordance": self.concordance,
                 "baselines": self.baselines,
                 "findings": list(self.findings),
+                "past_regret": [asdict(each) for each in self.past],
                 "failures": dict(self.failures),
                 "metric": self.metric,
                 "judges": self.judges,
@@ -152,7 +149,7 @@ class Ranking:
             values = [_of_score(plain["scores"].get(name)) for name in self.scorers]
             known = {
                 "published": each.published[1] if each.published else None,
-                "past_runs": each.prior.rank if each.prior else None,
+                "past_runs": each.prior.score if each.prior else None,
                 "tuned": each.tuned.value if each.tuned else None,
             }
             cells = [value for three in values for value in three]
@@ -175,7 +172,9 @@ def _plain(each: Ranked) -> dict[str, Any]:
         "dim": each.dim,
         "licence": each.licence,
         "published": dict([each.published]) if each.published else {},
-        "past_runs": {"rank": each.prior.rank, "sets": each.prior.sets} if each.prior else None,
+        "past_runs": {"score": each.prior.score, "sets": each.prior.sets, "runs": each.prior.runs}
+        if each.prior
+        else None,
         "extract_seconds": round(each.extract_seconds, 3),
         "ms_per_row": each.ms_per_row,
         "score_seconds": round(each.score_seconds, 3),
@@ -231,4 +230,17 @@ def _beside(baselines: Mapping[str, float | None]) -> list[str]:
         if value is not None:
             said = "much the same order" if value >= ALIKE else "another order" if value > -ALIKE else "the reverse"
             found.append(f"{titles[name]} would give {said} (weighted tau {value:+.2f})")
+    return found
+
+
+def _regretted(past: Sequence[Regret]) -> list[str]:
+    """The mean of each metric over the rankings whose candidates were fine-tuned."""
+    found = []
+    for metric in dict.fromkeys(each.metric for each in past):
+        own = [each for each in past if each.metric == metric]
+        third = [each.at_3 for each in own if each.at_3 is not None]
+        more = f", the best of the first three {sum(third) / len(third):.3f}" if third else ""
+        of = "1 earlier ranking" if len(own) == 1 else f"{len(own)} earlier rankings"
+        cost = f"their first place cost {sum(each.at_1 for each in own) / len(own):.3f} {metric}{more}"
+        found.append(f"past regret, from {of} whose candidates were fine-tuned: {cost}")
     return found
