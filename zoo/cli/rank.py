@@ -155,7 +155,7 @@ def show(found: Ranking) -> None:
     for each in found.ranked:
         row = [str(each.place), short[each.backbone], *(_score(each, name, name in found.by) for name in found.scorers)]
         row += [console.human_count(each.params), _published(each)]
-        row += [f"{each.prior.rank:.2f} ({each.prior.sets})" if each.prior else "-"] * priors
+        row += [f"{each.prior.score:.2f} ({each.prior.sets})" if each.prior else "-"] * priors
         row += ["cached" if each.ms_per_row is None else f"{each.ms_per_row:.1f}"]
         row += [_tuned(each)] * tuned
         rows.append(row)

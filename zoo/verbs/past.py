@@ -9,8 +9,8 @@ from zoo import __version__
 from zoo.data.types import Dataset
 from zoo.records.entries import PastRanking
 from zoo.records.ledger import past_rankings, past_runs, record_ranking
-from zoo.records.prior import DataFacts, prior, regret
-from zoo.verbs.ranking import Prior, Ranking
+from zoo.records.prior import DataFacts, Past, prior, regret
+from zoo.verbs.ranking import Ranking
 
 
 def facts_of(data: Dataset) -> DataFacts:
@@ -25,10 +25,9 @@ def facts_of(data: Dataset) -> DataFacts:
     )
 
 
-def prior_of(backbones: Sequence[str], data: Dataset) -> dict[str, Prior]:
+def prior_of(backbones: Sequence[str], data: Dataset) -> dict[str, Past]:
     """How each backbone fared in the ledger's runs on data like these."""
-    found = prior(backbones, facts_of(data), past_runs())
-    return {name: Prior(each.score, each.sets) for name, each in found.items()}
+    return prior(backbones, facts_of(data), past_runs())
 
 
 def with_regret(ranking: Ranking) -> Ranking:

@@ -12,17 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-import zoo
 from zoo.catalog.discovery import default_catalog
 from zoo.catalog.spec import Modality, ScorerSpec
 from zoo.data.splits import split_rows
 from zoo.data.types import MANY_ANSWERS, Dataset, Examples, ReadOptions, Task
 from zoo.errors import DataError, UnknownNameError, UsageError, ZooError
 from zoo.models.backbone import Backbone
-from zoo.records.entries import PastRanking
-from zoo.records.ledger import past_runs, record_ranking
-from zoo.records.prior import DataFacts, Past
-from zoo.records.prior import prior as of_ledger
+from zoo.records.prior import Past
 from zoo.scoring.order import ORDERING, Scored, places, scored
 from zoo.transfer.metrics import primary
 from zoo.verbs.candidates import Candidate, Filters, named, opened, suiting
@@ -211,28 +207,6 @@ class Job:
         if trained.task.kind not in ("binary", "multiclass"):
             return None
         return np.asarray(trained.predict(only(rows, trained.backbone.modalities)), dtype=np.float32)
-
-
-def past(data: Dataset, backbones: Sequence[str]) -> Mapping[str, Past]:
-    """How backbones fared on other data, by the ledger."""
-    task, train = data.task, data.splits["train"]
-    facts = DataFacts(data.name, data.fingerprint, task.kind, data.modalities, len(train), task.num_outputs)
-    return of_ledger(backbones, facts, past_runs())
-
-
-def _as_past(data: Dataset, ranking: Ranking) -> PastRanking:
-    """What goes into the ledger, so that the regret of following it is known once its candidates are fine-tuned."""
-    return PastRanking(
-        data=data.name,
-        fingerprint=data.fingerprint,
-        task=data.task.kind,
-        modalities=data.modalities,
-        rows=ranking.rows,
-        classes=data.task.num_outputs,
-        by=ranking.by,
-        order=tuple(each.backbone for each in ranking.ranked),
-        zoo=zoo.__version__,
-    )
 
 
 def scorers_for(names: Sequence[str] | None, task: Task) -> tuple[ScorerSpec, ...]:

@@ -11,8 +11,7 @@ from typing import Any
 
 from zoo.data.types import Task
 from zoo.records.plain import json_safe
-from zoo.records.prior import Past
-from zoo.records.prior import Regret
+from zoo.records.prior import Past, Regret
 from zoo.scoring.order import Scored, concordance, ranks, tau
 from zoo.transfer.metrics import greater_is_better
 
