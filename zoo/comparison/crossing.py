@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import combinations
 
+from zoo.catalog.names import split_fused
 from zoo.comparison.board import Board, Cell, Pairs
 from zoo.comparison.likeness import likenesses as alike
 from zoo.comparison.overlap import overlap, right
@@ -98,10 +99,14 @@ def overlaps(board: Board) -> Iterator[Overlap]:
 
 
 def likenesses(board: Board) -> Iterator[Likeness]:
-    """Linear CKA of the frozen features of every two backbones, floors too."""
+    """Linear CKA of the frozen features of every two single backbones, floors too.
+
+    Features that are joined of two would be like those of the part with the larger numbers.
+    """
     known, seen = {}, set[str]()
     for cell in board.at(board.most):
-        if cell.facts is not None and cell.entry.backbone not in seen:
+        single = len(split_fused(cell.entry.backbone)) == 1
+        if cell.facts is not None and single and cell.entry.backbone not in seen:
             seen.add(cell.entry.backbone)
             known[cell.entry.title] = cell.facts.features
     for (one, other), value in alike(known).items():
