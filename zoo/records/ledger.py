@@ -80,6 +80,11 @@ def record_run(run: PastRun) -> None:
     _record([run])
 
 
+def record_runs(runs: Sequence[PastRun]) -> None:
+    """Write several down at once, as `record_run` does one."""
+    _record(runs)
+
+
 def record_ranking(ranking: PastRanking) -> None:
     """Write a ranking down; what stands in the way costs one warning, never the ranking."""
     _record([ranking])

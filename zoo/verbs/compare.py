@@ -42,6 +42,7 @@ from zoo.verbs.config import Output
 from zoo.verbs.contenders import entries
 from zoo.verbs.contending import read_source
 from zoo.verbs.executors import carried_out
+from zoo.verbs.ledger import write_comparison
 from zoo.verbs.run import Event, Watch
 
 SEEDS = 3
@@ -148,6 +149,7 @@ def compare(
     comparison = assembled(work, started)
     comparison.write(folder)
     point_last(folder.parent, folder)
+    write_comparison(comparison)
     return comparison
 
 

@@ -49,6 +49,11 @@ def write_down(folder: RunFolder) -> None:
             warnings.warn(f"the run is not in the ledger: {error.what}", stacklevel=2)
 
 
+def write_comparison(comparison: Comparison) -> None:
+    """Put what a comparison measured into the ledger; what it trained in run folders is there already."""
+    ledger.record_runs(runs_of(comparison))
+
+
 def run_of(folder: RunFolder) -> PastRun:
     """The entry of a finished run.
 
