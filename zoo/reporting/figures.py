@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median, quantiles
 from typing import Any
@@ -17,6 +17,7 @@ _WIDTH, _HEIGHT = 5.0, 3.4
 """Inches; type of 9 points is then readable at the width of a phone."""
 _FEW = 5
 """Bands that can lie on each other and be seen."""
+_LEAST_RATIO = 1.45
 _ENOUGH = 50
 """Rows of which some can be told to be far from the others."""
 _APART = 15.0
@@ -89,7 +90,7 @@ def draw_curves(lines: Sequence[Line], up: str, trivial: float | None, salt: str
             )
             _mark(axes, line.name, x, y, size=5.5)
         _trivial(axes, trivial)
-        rows = sorted({spot.x for line in lines for spot in line.spots})
+        rows = _apart({spot.x for line in lines for spot in line.spots})
         axes.set_xticks(rows, [words.many(row) if row >= 10_000 else f"{row:,.0f}" for row in rows])
         axes.minorticks_off()
         axes.set_ylim(limits(lines, trivial))
@@ -102,7 +103,7 @@ def draw_curves(lines: Sequence[Line], up: str, trivial: float | None, salt: str
 
 
 def draw_map(points: Sequence[Pair], names: Sequence[Name], salt: str) -> str:
-    """Rows in two dimensions, a mark for each class and its number in the middle."""
+    """Rows in two dimensions, a mark for each class and its letter in the middle."""
     from matplotlib.figure import Figure
 
     with settings():
@@ -205,6 +206,15 @@ def limits(lines: Sequence[Line], trivial: float | None) -> Pair:
     span = max(high - low, median(b - a for a, b in pairs) if pairs else 0.0) or 0.1
     ends = [*values, *(max(a, low - span) for a, _ in pairs), *(min(b, high + span) for _, b in pairs)]
     return min(ends) - 0.04 * span, max(ends) + 0.04 * span
+
+
+def _apart(rows: Iterable[float]) -> list[float]:
+    """Numbers of rows, the greatest kept, so far apart on a logarithmic axis that all can be read."""
+    kept: list[float] = []
+    for row in sorted(rows, reverse=True):
+        if not kept or kept[-1] / row > _LEAST_RATIO:
+            kept.append(row)
+    return kept[::-1]
 
 
 def _band(line: Line) -> tuple[list[float], list[float], list[float]]:
