@@ -102,7 +102,8 @@ def test_a_ranking_shows_past_runs_and_is_held_against_later_ones(zoo: Zoo, home
     second = answer(zoo(*words, "--json"))
     past = {each["backbone"]: each["past_runs"] for each in second["ranked"]}
     # On the other data alone: all, half and none of the rest beaten, drawn half of the way to the middle.
-    assert past == {name: {"rank": rank, "sets": 1} for name, rank in zip(NAMES, (0.75, 0.5, 0.25), strict=True)}
+    scores = dict(zip(NAMES, (0.75, 0.5, 0.25), strict=True))
+    assert past == {name: {"score": score, "sets": 1, "runs": 1} for name, score in scores.items()}
     (found,) = second["past_regret"]
     values = {each["backbone"]: each["value"] for each in answer(zoo("ledger", "--data", "*digits", "--json"))}
     order = [each["backbone"] for each in first["ranked"]]
