@@ -45,7 +45,8 @@ def costs(found: Comparison, names: Names) -> Section | None:
 
 def _costs(found: Comparison, data: Data, names: Names, axis: str, price: Price, salt: str) -> Picture | None:
     spots, free = [], []
-    for each in of_most(found, data):
+    standings = [each for each in of_most(found, data) if each.value is not None]
+    for each in standings:
         who = names.contenders.get(each.contender)
         cost = price(who, each) if who is not None else None
         if each.value is not None and cost is not None and cost > 0:
@@ -61,7 +62,8 @@ def _costs(found: Comparison, data: Data, names: Names, axis: str, price: Price,
     if free:
         caption += f" Not shown, having no {axis}: {words.listed([words.short(each, 40) for each in free])}."
     svg = draw_costs(spots, best, axis, metric, data.trivial, salt)
-    return Picture(svg, caption, caption, names.in_order(spot.name.title for spot in spots))
+    # The same key beside every cost, as on paper it stands beside the first alone.
+    return Picture(svg, caption, caption, names.in_order(each.contender for each in standings))
 
 
 def front(spots: Sequence[Spot], *, up: bool) -> list[Spot]:
