@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import zoo
-from zoo.verbs.ledger import write_comparison
+from zoo.verbs.ledger import Imported, import_from, write_comparison
 
 
 @pytest.fixture(autouse=True)
@@ -29,6 +29,7 @@ def test_solved_heads_of_a_comparison_are_runs_and_twice_is_once() -> None:
     assert {each.backbone for each in runs} == {each.backbone for each in found.contenders}
     assert {(each.shots, each.rows) for each in runs} == {(2, 20), (None, 60)}
     write_comparison(found)
+    assert import_from("comparisons") == Imported(new=0, known=6, left_out={})
     out = zoo.Output(dir="runs")
     zoo.finetune("starter/pixels", "sklearn:digits", strategy="linear-probe", read=read, out=out, baseline="none")
     assert len(zoo.past_runs()) == 6

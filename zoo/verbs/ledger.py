@@ -163,7 +163,7 @@ def export(file: str | Path, entries: Sequence[Entry]) -> int:
 
 
 def import_from(source: str | Path) -> Imported:
-    """Take in a file that was exported, a run, or every run below a folder; twice the same is once.
+    """Take in a file that was exported, a run, or every run and comparison below a folder; twice the same is once.
 
     Raises:
         UsageError: there is no such file or folder, or no run in it.
@@ -183,14 +183,14 @@ def import_from(source: str | Path) -> Imported:
 
 
 def _runs_below(path: Path, left_out: dict[str, str]) -> Iterable[Entry]:
-    files = [path / "run.json"] if (path / "run.json").is_file() else sorted(path.rglob("run.json"))
+    from zoo.comparison.result import FILE, read_comparison
+
+    files = sorted(each for name in ("run.json", FILE) for each in path.rglob(name) if not each.parent.is_symlink())
     if not files:
         raise UsageError(f"there is no run below {path}", help="name the folder of a run, or one that holds runs")
     for file in files:
-        if file.parent.is_symlink():
-            continue
         try:
-            yield run_of(RunFolder(file.parent))
+            yield from runs_of(read_comparison(file)) if file.name == FILE else [run_of(RunFolder(file.parent))]
         except ZooError as error:
             left_out[str(file.parent)] = error.what
 
