@@ -75,8 +75,10 @@ def main() -> None:
     module = published(given.path)
     small = made(200, 40, 3)
     logme(*small), module.LogME().fit(*small)  # what is imported and compiled once is no part of it
-    rows = []
-    print(f"{'n':>6} {'d':>5} {'classes':>7} {'published s':>11} {'zoo s':>7} {'ratio':>6}  {'published':>10} {'zoo':>10}")
+    rows: list[dict[str, Any]] = []
+    print(
+        f"{'n':>6} {'d':>5} {'classes':>7} {'published s':>11} {'zoo s':>7} {'ratio':>6}  {'published':>10} {'zoo':>10}"
+    )
     for n, d, classes in SIZES:
         if given.quick and n * d * d > 5_000 * 768 * 768 * 4:
             continue
