@@ -134,7 +134,7 @@ def page(rows: list[list[Any]], pairs: list[list[Any]], other: list[list[Any]]) 
         "a test file ([plugins.md](plugins.md)).",
         "",
         f"{len(rows)} families of backbones: {checks:,} checks, {failed} failed.",
-        f"{len(other)} heads, strategies and data sets: {more} checks, {bad} failed.",
+        f"{len(other)} heads, strategies, scorers and data sets: {more} checks, {bad} failed.",
         "",
         "Written by `python tests/testing/write_conformance.py` in an hour on one core: tiny random",
         "configurations where the library allows them, else the smallest published network with random weights, on a",
@@ -154,7 +154,7 @@ def page(rows: list[list[Any]], pairs: list[list[Any]], other: list[list[Any]]) 
     lines += ["| --- | --- | --- | --- | --- | --- | --- | --- |"]
     lines += ["| " + " | ".join(_cell(str(value)) for value in row) + " |" for row in rows]
     lines += ["", *trained_lines(pairs)]
-    lines += ["", "## Heads, strategies and data sets", "", "| subject | checks | failed | do not apply |"]
+    lines += ["", "## Heads, strategies, scorers and data sets", "", "| subject | checks | failed | do not apply |"]
     lines += ["| --- | --- | --- | --- |"]
     lines += ["| " + " | ".join(str(value) for value in row) + " |" for row in other]
     return "\n".join(lines) + "\n"
