@@ -29,7 +29,8 @@ from zoo.scoring import linear, nleep, sfda
 from zoo.scoring.rows import span
 from zoo.transfer.probe import predict, solve
 from zoo.verbs.candidates import Filters, named
-from zoo.verbs.rank import Job, dataset_for, looked_at
+from zoo.verbs.rank import dataset_for, looked_at
+from zoo.verbs.scoring import Job
 
 Array = np.ndarray[Any, Any]
 Score = Callable[[Array, Array], float]

@@ -37,7 +37,7 @@ def test_logme_is_the_marginal_likelihood_maximised_numerically(rows: int, dim: 
             covariance = np.eye(rows) / beta + features @ features.T / alpha
             return -float(multivariate_normal.logpdf(y, np.zeros(rows), covariance, allow_singular=True))
 
-        starts = [(a, b) for a in (-2.0, 2.0, 6.0) for b in (0.0, 3.0)]
+        starts = [(0.0, 1.0), (5.0, 2.0)]
         best = min((minimize(cost, start, method="Nelder-Mead", tol=1e-10) for start in starts), key=lambda r: r.fun)
         total.append(-best.fun / rows)
     assert logme.logme(features, labels) == pytest.approx(np.mean(total), abs=1e-6)

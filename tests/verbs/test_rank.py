@@ -14,7 +14,8 @@ import pytest
 import zoo
 from zoo import Dataset, Filters, ImageRef, ReadOptions, Table, UnknownNameError, UsageError
 from zoo.data.reading import dataset_of
-from zoo.verbs.rank import balanced, looked_at
+from zoo.verbs.rank import looked_at
+from zoo.verbs.scoring import balanced
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "cli"))
 
@@ -108,6 +109,14 @@ def test_a_candidate_that_fails_costs_one_line() -> None:
         zoo.rank(things(), [PIXELS])
 
 
+def test_what_is_too_slow_is_left_out() -> None:
+    found = zoo.rank(things(), [BAG, "starter/gru"], filters=Filters(max_ms=1000), scorers=("knn",))
+    assert len(found.ranked) == 2
+    with pytest.raises(UsageError, match="no candidate could be scored") as raised:
+        zoo.rank(things(), [BAG], filters=Filters(max_ms=1e-6), scorers=("knn",))
+    assert "ms a row, more than --max-ms 1e-06" in raised.value.details[0]
+
+
 def test_what_cannot_be_meant_is_refused_before_anything_is_loaded() -> None:
     with pytest.raises(UnknownNameError, match=r"No scorer is named 'logmee'\. Did you mean logme"):
         zoo.rank(things(), [BAG], scorers=("logmee",))
@@ -119,6 +128,8 @@ def test_what_cannot_be_meant_is_refused_before_anything_is_loaded() -> None:
         zoo.rank(things(), filters=Filters(source="starter"))
     with pytest.raises(UsageError, match="backbones fit, and their weights may all have to be fetched"):
         zoo.rank(DIGITS, filters=Filters(cached=False, modality="image"), read=FEW)
+    with pytest.raises(UsageError, match="--max-ms 0 is not above 0"):
+        zoo.rank(things(), [BAG], filters=Filters(max_ms=0))
     with pytest.raises(UsageError, match="--limit 2 is too few rows"):
         zoo.rank(things(), [BAG], limit=2)
     with pytest.raises(UsageError, match="--budget soon is no time"):
@@ -170,7 +181,18 @@ def test_every_stage_is_scored_from_one_pass() -> None:
 
 
 def test_the_page_has_every_key_and_the_table_goes_into_a_file(tmp_path: Path) -> None:
-    line = ("rank", DIGITS, GLYPH, f"{GLYPH}@random", "--limit", "100", "--csv", str(tmp_path / "r.csv"))
+    line = (
+        "rank",
+        DIGITS,
+        GLYPH,
+        f"{GLYPH}@random",
+        "--limit",
+        "60",
+        "--scorers",
+        "knn,linear",
+        "--csv",
+        str(tmp_path / "r.csv"),
+    )
     done = program(*line, "--json")
     assert done.code == 0
     plain = done.json()
@@ -181,7 +203,7 @@ def test_the_page_has_every_key_and_the_table_goes_into_a_file(tmp_path: Path) -
     assert float(rows[0]["knn"]) == pytest.approx(plain["ranked"][0]["scores"]["knn"]["value"])
     shown = program(*line[:-2]).out
     assert "ordered by knn and linear [95% interval over rows]" in shown
-    layers = program("rank", DIGITS, GLYPH, "--layers", "--limit", "60", "--json").json()
+    layers = program("rank", DIGITS, GLYPH, "--layers", "--scorers", "knn", "--limit", "60", "--json").json()
     assert set(layers) == documented("`zoo rank DATA BACKBONE --layers --json`")
 
 

@@ -43,6 +43,7 @@ def rank(
     licence: Annotated[str | None, _choice("Part of it, as in apache.", "--licence", "--license")] = None,
     min_params: Annotated[str | None, _choice("At least so many parameters, as in 5M.")] = None,
     max_params: Annotated[str | None, _choice("At most so many parameters, as in 50M.")] = None,
+    max_ms: Annotated[float | None, _choice("At most so many milliseconds a row, on this machine.")] = None,
     everything: Annotated[bool, _choice("Weights that would be fetched too.", "--all")] = False,
     scorers: Annotated[str | None, typer.Option(help="knn, linear, ... or all; see `zoo list scorers`.")] = None,
     finetune: Annotated[int, typer.Option(help="Fine-tune so many of the best, shortly.")] = 0,
@@ -82,7 +83,9 @@ def rank(
         "seed": seed,
     }
     read = merge(RunConfig(), {"read": {key: value for key, value in given.items() if value is not None}}).read
-    filters = Filters(modality, family, source, licence, count(min_params), count(max_params), cached=not everything)
+    filters = Filters(
+        modality, family, source, licence, count(min_params), count(max_params), max_ms, cached=not everything
+    )
     names = None if scorers is None else tuple(part.strip() for part in scorers.split(",") if part.strip())
     if layers and (finetune or pooling):
         raise UsageError(
@@ -225,4 +228,9 @@ def _tuned(each: Ranked) -> str:
     if each.tuned is None:
         return "-"
     value = "-" if each.tuned.value is None else f"{each.tuned.value:.3f}"
-    return f"{value} ({each.tuned.epochs} epochs, {each.tuned.ended})"
+    how = f"{each.tuned.epochs} epochs" if each.tuned.epochs else "solved head"
+    return (
+        f"{value} ({how})"
+        if each.tuned.ended == "done"
+        else f"{value} ({each.tuned.epochs} epochs, {each.tuned.ended})"
+    )

@@ -23,7 +23,7 @@ MOST = 50
 
 @dataclass(frozen=True)
 class Filters:
-    """What of the catalogue is looked at; named backbones are always."""
+    """What of the catalogue is looked at; named backbones always are, unless they take longer than `max_ms`."""
 
     modality: str | None = None
     """image, text, audio, or image+text for those that take both."""
@@ -33,6 +33,8 @@ class Filters:
     """Part of its identifier."""
     min_params: int | None = None
     max_params: int | None = None
+    max_ms: float | None = None
+    """Milliseconds a row, at most, on this machine; of named backbones too, for who knows how long they take."""
     cached: bool = True
     """Only weights that are on this machine."""
 
@@ -49,6 +51,11 @@ class Candidate:
     def modalities(self) -> frozenset[Modality]:
         """Those it may take."""
         return frozenset(each for part in self.selections for each in part.towers)
+
+    @property
+    def title(self) -> str:
+        """What it is called while it is worked on."""
+        return "+".join(Path(part.spec.architecture).name for part in self.selections)
 
     @property
     def params(self) -> int | None:

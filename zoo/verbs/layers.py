@@ -26,8 +26,9 @@ from zoo.scoring.order import ORDERING, Scored, places, scored
 from zoo.transfer.devices import choose_device
 from zoo.transfer.stage_outputs import averaged
 from zoo.verbs.candidates import Filters, named, suiting
-from zoo.verbs.rank import ROWS, Job, as_scored, check_numbers, dataset_for, looked_at, said, scorers_for
+from zoo.verbs.rank import ROWS, check_numbers, dataset_for, looked_at, scorers_for
 from zoo.verbs.run import Event, Watch
+from zoo.verbs.scoring import Job, as_scored, said
 
 POOLED, MEAN = "pooled", "mean of layers"
 BATCH = 16
@@ -144,7 +145,7 @@ def rank_layers(
     """
     started = time.perf_counter()
     filters, watch = filters or Filters(), watch or (lambda event: None)
-    check_numbers(limit, 0, "1m")
+    check_numbers(limit, 0, "1m", filters)
     chosen = named(backbones, filters, offline=offline)
     dataset = dataset_for(data, chosen, read)
     specs = [spec for spec in scorers_for(scorers, dataset.task) if spec.needs == "features"]
@@ -154,14 +155,14 @@ def rank_layers(
     rows, notes = looked_at(dataset, limit, seed)
     for note in (*dataset.notes, *notes):
         watch(Event(note=f"note: {note}"))
-    job = Job(dataset.task, rows, tuple(specs), None, device, seed, offline, watch)
+    job = Job(dataset.task, rows, tuple(specs), None, device, seed, offline, watch, filters.max_ms)
     by = tuple(name for name in ORDERING if name in {spec.name for spec in specs}) or tuple(s.name for s in specs)
     found: dict[str, tuple[Layer, ...]] = {}
     failures: dict[str, str] = {}
     for candidate in chosen:
         try:
             backbone, own = job.opened(candidate)
-            doing = f"layers of {candidate.name}"
+            doing = f"layers of {candidate.title}"
             outputs = stage_means(
                 backbone,
                 own,

@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import gc
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from zoo.catalog.discovery import default_catalog
-from zoo.catalog.spec import Modality, ScorerSpec
+from zoo.catalog.spec import ScorerSpec
 from zoo.data.splits import split_rows
 from zoo.data.types import MANY_ANSWERS, Dataset, Examples, ReadOptions, Task
-from zoo.errors import DataError, UnknownNameError, UsageError, ZooError
-from zoo.models.backbone import Backbone
+from zoo.errors import UnknownNameError, UsageError
 from zoo.records.prior import Past
-from zoo.scoring.order import ORDERING, Scored, places, scored
+from zoo.scoring.order import ORDERING, places
 from zoo.transfer.metrics import primary
-from zoo.verbs.candidates import Candidate, Filters, named, opened, suiting
+from zoo.verbs.candidates import Candidate, Filters, named, suiting
 from zoo.verbs.check import opened_data
-from zoo.verbs.extract import extract, parts_of
 from zoo.verbs.past import prior_of, with_regret, write_ranking
 from zoo.verbs.ranking import Ranked, Ranking
 from zoo.verbs.run import Event, Watch
+from zoo.verbs.scoring import Job, Seen, said
 
 SHOWN = (*ORDERING, "logme", "h-score")
 """Scores that are computed where none are named."""
@@ -75,7 +69,7 @@ def rank(
     """
     started = time.perf_counter()
     filters, watch = filters or Filters(), watch or (lambda event: None)
-    check_numbers(limit, finetune, budget)
+    check_numbers(limit, finetune, budget, filters)
     chosen = named(backbones, filters, offline=offline)
     dataset = dataset_for(data, chosen, read)
     specs = scorers_for(scorers, dataset.task)
@@ -83,7 +77,7 @@ def rank(
     rows, notes = looked_at(dataset, limit, seed)
     for note in (*dataset.notes, *notes):
         watch(Event(note=f"note: {note}"))
-    job = Job(dataset.task, rows, specs, pooling, device, seed, offline, watch)
+    job = Job(dataset.task, rows, specs, pooling, device, seed, offline, watch, filters.max_ms)
     found: list[tuple[Candidate, Seen]] = []
     failures: dict[str, str] = {}
     for candidate in chosen:
@@ -112,103 +106,6 @@ def rank(
     return replace(ranking, seconds=time.perf_counter() - started)
 
 
-@dataclass(frozen=True)
-class Seen:
-    """What was measured of a candidate."""
-
-    scores: Mapping[str, Scored]
-    failures: Mapping[str, str]
-    modalities: tuple[str, ...]
-    params: int
-    dim: int
-    extract_seconds: float
-    ms_per_row: float | None
-    score_seconds: float
-
-
-@dataclass(frozen=True)
-class Job:
-    """The terms on which every candidate is looked at."""
-
-    task: Task
-    rows: Examples
-    """With every modality that the data have."""
-    specs: tuple[ScorerSpec, ...]
-    pooling: str | None
-    device: str
-    seed: int
-    offline: bool
-    watch: Watch
-
-    def opened(self, candidate: Candidate) -> tuple[Backbone, Examples]:
-        """The backbone, and the rows with what it takes."""
-        backbone = opened(candidate, self.rows, pooling=self.pooling, offline=self.offline, seed=self.seed)
-        return backbone, only(self.rows, backbone.modalities)
-
-    def seen(self, candidate: Candidate) -> Seen:
-        """Features of the rows, and every score of them."""
-        started = time.perf_counter()
-        backbone, rows = self.opened(candidate)
-        began = time.perf_counter()
-        doing = f"extracting {candidate.name}"
-        found = extract(
-            backbone,
-            rows,
-            device=self.device,
-            progress=lambda done: self.watch(Event(doing=doing, done=done, total=len(rows))),
-            say=lambda text: self.watch(Event(note=text)),
-        )
-        extracted = time.perf_counter()
-        features = balanced(found.features, [part.columns for part in parts_of(backbone)])
-        params = sum(p.numel() for p in backbone.parameters())
-        modalities, dim = backbone.modalities, found.features.shape[1]
-        del backbone
-        gc.collect()
-        scores, failures = self._scores(candidate, features, rows)
-        return Seen(
-            scores,
-            failures,
-            modalities,
-            params,
-            dim,
-            extracted - started,
-            None if found.cached else 1000 * (extracted - began) / len(rows),
-            time.perf_counter() - extracted,
-        )
-
-    def _scores(
-        self, candidate: Candidate, features: NDArray[np.float32], rows: Examples
-    ) -> tuple[dict[str, Scored], dict[str, str]]:
-        scores: dict[str, Scored] = {}
-        failures: dict[str, str] = {}
-        targets = as_scored(self.task, rows.targets)
-        for spec in self.specs:
-            try:
-                given: NDArray[Any] | None = features if spec.needs == "features" else self._source(candidate, rows)
-                if given is None:  # most candidates have no source head; the cell stays empty
-                    continue
-                scores[spec.name] = scored(spec, given, targets, seed=self.seed)
-            except Exception as error:  # noqa: BLE001  (a score costs a line, not the candidate)
-                failures[spec.name] = said(error)
-                self.watch(Event(note=f"{spec.name} of {candidate.name}: left out: {failures[spec.name]}"))
-        by = [spec.name for spec in self.specs if spec.name in ORDERING]
-        if not scores or (by and not set(by) & set(scores)):
-            raise DataError(next(iter(failures.values()), "no score can be had from its features"))
-        return scores, failures
-
-    def _source(self, candidate: Candidate, rows: Examples) -> NDArray[np.float32] | None:
-        """(N, Z) what the source's own head says of the rows; None where it has none."""
-        if candidate.run is None:
-            return None
-        from zoo.transfer.devices import choose_device
-        from zoo.transfer.trained import load_trained
-
-        trained = load_trained(candidate.run, device=choose_device(self.device))
-        if trained.task.kind not in ("binary", "multiclass"):
-            return None
-        return np.asarray(trained.predict(only(rows, trained.backbone.modalities)), dtype=np.float32)
-
-
 def scorers_for(names: Sequence[str] | None, task: Task) -> tuple[ScorerSpec, ...]:
     """The scores of these names; all that suit the task for "all", the usual ones for None.
 
@@ -234,7 +131,7 @@ def scorers_for(names: Sequence[str] | None, task: Task) -> tuple[ScorerSpec, ..
     return tuple(found)
 
 
-def check_numbers(limit: int, finetune: int, budget: str) -> None:
+def check_numbers(limit: int, finetune: int, budget: str, filters: Filters) -> None:
     """Refuse what would be noticed after minutes.
 
     Raises:
@@ -246,6 +143,8 @@ def check_numbers(limit: int, finetune: int, budget: str) -> None:
         raise UsageError(f"--limit {limit} is too few rows to rank by", help="give a number such as 2000")
     if finetune < 0:
         raise UsageError(f"--finetune {finetune} is below 0", help="give the number of candidates, such as 3")
+    if filters.max_ms is not None and not filters.max_ms > 0:
+        raise UsageError(f"--max-ms {filters.max_ms:g} is not above 0", help="give milliseconds a row, such as 20")
     budget_seconds(budget)
 
 
@@ -270,40 +169,6 @@ def looked_at(data: Dataset, limit: int, seed: int) -> tuple[Examples, tuple[str
         notes.append(f"{len(kept):,} of {len(train):,} training rows are looked at (--limit)")
         train = train.select(kept)
     return train, tuple(notes)
-
-
-def as_scored(task: Task, targets: NDArray[Any] | None) -> NDArray[Any]:
-    """Targets as a score takes them."""
-    assert targets is not None
-    if task.kind == "multilabel":
-        return np.asarray(targets) > 0.5
-    return np.asarray(targets, dtype=np.float64 if task.kind == "regression" else np.int64)
-
-
-def balanced(features: NDArray[np.float32], parts: Sequence[slice]) -> NDArray[np.float32]:
-    """Features in which each part of `a+b` has the same variance in all, so that none drowns the others."""
-    if len(parts) < 2:
-        return features
-    found = features.astype(np.float64)
-    for part in parts:
-        own = found[:, part]
-        spread = float(np.sqrt(own.var(0).sum()))
-        if spread > 0:
-            found[:, part] = own / spread
-    return found.astype(np.float32)
-
-
-def only(rows: Examples, modalities: Sequence[Modality]) -> Examples:
-    """The rows without the modalities that are not taken."""
-    return replace(rows, inputs={each: rows.inputs[each] for each in modalities})
-
-
-def said(error: BaseException) -> str:
-    """What went wrong in one line."""
-    if isinstance(error, ZooError):
-        return error.what + (f" ({error.help})" if error.help else "")
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0] if lines else 'no reason given'}"
 
 
 def dataset_for(data: str | Path | Dataset, chosen: Sequence[Candidate], read: ReadOptions | None) -> Dataset:

@@ -20,9 +20,9 @@ from zoo.transfer.options import Training
 from zoo.verbs.candidates import Candidate
 from zoo.verbs.config import RunConfig
 from zoo.verbs.opening import open_job
-from zoo.verbs.rank import Job, said
 from zoo.verbs.ranking import Ranking, Tuned
 from zoo.verbs.run import Event
+from zoo.verbs.scoring import Job, said
 from zoo.verbs.search import first
 from zoo.verbs.session import Session
 
@@ -52,18 +52,18 @@ def finetuned(ranking: Ranking, candidates: Mapping[str, Candidate], job: Job, *
     for place, name in enumerate(chosen):
         share = (seconds - (time.monotonic() - began)) / (len(chosen) - place)
         found[name] = contest.tuned(candidates[name], share)
-        shown = "no value" if found[name].value is None else f"{ranking.metric} {found[name].value:.3f}"
-        job.watch(
-            Event(
-                note=f"{name}: {shown} after {found[name].epochs} epochs, {found[name].seconds:.0f} s, "
-                f"{found[name].ended}"
-            )
-        )
+        job.watch(Event(note=f"{name}: {_shown(found[name], ranking.metric)}"))
     return replace(
         ranking,
         judges=len(judges),
         ranked=tuple(replace(each, tuned=found.get(each.backbone)) for each in ranking.ranked),
     )
+
+
+def _shown(tuned: Tuned, metric: str) -> str:
+    value = "no value" if tuned.value is None else f"{metric} {tuned.value:.3f}"
+    how = f"after {tuned.epochs} epochs" if tuned.epochs or tuned.ended != "done" else "of a solved head"
+    return f"{value} {how}, {tuned.seconds:.0f} s, {tuned.ended}"
 
 
 class _OutOfTime(Exception):  # noqa: N818  (a state of the contest, not a fault)
@@ -132,7 +132,7 @@ class _Contest:
                 if self.epochs < (opened.training.epochs or 0) and trial.should_prune():
                     raise optuna.TrialPruned
             elif event.record.kind == "step":
-                self.job.watch(Event(doing=f"tuning {candidate.name}", done=1, total=event.record.steps))
+                self.job.watch(Event(doing=f"tuning {candidate.title}", done=1, total=event.record.steps))
                 if time.monotonic() - started > seconds:
                     raise _OutOfTime
 

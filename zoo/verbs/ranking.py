@@ -28,6 +28,7 @@ class Tuned:
     value: float | None
     """Of the task's main metric, on training rows that were held back; None: not one epoch was done."""
     epochs: int
+    """0: a head was solved on frozen features, for which alone there was time or reason."""
     seconds: float
     ended: str
     """"done", "pruned" as others were ahead of it, "out of time", or what went wrong."""
