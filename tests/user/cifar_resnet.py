@@ -57,3 +57,9 @@ def resnet20() -> zoo.Backbone:
 def resnet8() -> zoo.Backbone:
     """A small student for it: one block a stage, random weights."""
     return zoo.wrap(CifarResNet(1), head="linear", tokens="layer3", preprocess=PREPROCESS, name="local/resnet8")
+
+
+def resnet56() -> zoo.Backbone:
+    """For `local:cifar_resnet.py:resnet56@model.safetensors`."""
+    torch.manual_seed(0)
+    return zoo.wrap(CifarResNet(9), head="linear", tokens="layer3", preprocess=PREPROCESS, name="local/resnet56")

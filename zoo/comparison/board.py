@@ -211,6 +211,8 @@ def _cost(cell: Cell) -> Cost:
     if cell.entry.solved and cell.facts is not None:  # the features of its rows, whether they were cached or not
         seconds += rows * cell.facts.ms_per_row / 1000
     peaks = [each.memory for each in cell.outcomes if each.memory is not None]
+    if cell.entry.solved and cell.facts is not None and cell.facts.memory is not None:
+        peaks.append(cell.facts.memory)
     return Cost(
         train_seconds=seconds,
         ms_per_row=None if cell.facts is None else cell.facts.ms_per_row,

@@ -96,7 +96,7 @@ class Outcome:
     """It was trained on."""
     seconds: float
     memory: int | None
-    """Peak bytes."""
+    """Peak bytes; None for a solved head, whose backbone takes more than the solving."""
     trained: int | None
     """Parameters."""
     chosen: str = ""
@@ -118,6 +118,8 @@ class Facts:
     ms_per_row: float
     features: Array
     """(n, D) frozen, of the first held-out rows."""
+    memory: int | None = None
+    """Peak bytes of loading the backbone and of passes over rows."""
     shared: Mapping[str, float] = field(default_factory=dict)
     """Of a space of images and texts: "gap", "image to text" (trained on images, tested on texts) and the reverse."""
 
@@ -136,7 +138,7 @@ def order_key(entry: Entry, fingerprint: str, training: Training, shots: Shots, 
     import zoo
 
     return key_of(
-        outcome=1,
+        outcome=2,
         zoo=zoo.__version__,
         backbone=entry.backbone,
         identity=entry.identity,
@@ -155,7 +157,7 @@ def facts_key(entry: Entry, fingerprint: str, device: str) -> str:
     import zoo
 
     return key_of(
-        facts=1,
+        facts=2,
         zoo=zoo.__version__,
         backbone=entry.backbone,
         identity=entry.identity,

@@ -144,6 +144,23 @@ def _command(work: Work) -> str:
         "--batch-size": asked.training.batch_size,
         "--seed": asked.training.seed or None,
         "--weights": asked.weights,
+        "--pooling": asked.training.pooling,
+        "--augment": asked.training.augment,
+        "--image-size": asked.training.image_size,
+        "--budget": asked.training.budget,
+        "--image-col": asked.read.image,
+        "--text-col": ",".join(asked.read.text or ()) or None,
+        "--audio-col": asked.read.audio,
+        "--label-col": ",".join(asked.read.label or ()) or None,
+        "--task": asked.read.task,
+        "--limit": asked.read.limit,
+        "--val": asked.read.val if asked.read.val != type(asked.read)().val else None,
     }
     words += [word for option, value in plain.items() if value is not None for word in (option, str(value))]
-    return shlex.join([*words, *([] if asked.floors else ["--no-floors"])])
+    flags = {
+        "--no-floors": not asked.floors,
+        "--skip-bad": asked.read.skip_bad,
+        "--allow-leak": asked.read.allow_leak,
+        "--offline": asked.offline,
+    }
+    return shlex.join([*words, *(option for option, given in flags.items() if given)])

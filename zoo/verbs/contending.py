@@ -114,16 +114,17 @@ def _opened(group: Group, data: Dataset, watch: Watch) -> _Opened:
 
 
 def _solved(group: Group, data: Dataset, watch: Watch) -> Done:
-    opened = _opened(group, data, watch)
+    with metered(choose_device(group.training.device)) as meter:
+        opened = _opened(group, data, watch)
+        held_features = opened.features(opened.held)
+        facts = _facts(group, opened.backbone, opened.data, held_features) if group.facts is not None else None
+    facts = None if facts is None else replace(facts, memory=meter.peak)
+    if not group.orders:
+        return Done({}, facts)
     train, task = opened.data.splits["train"], opened.data.task
     assert train.targets is not None
     head = group.training.head or "linear"
-    with metered(choose_device(group.training.device)) as meter:
-        held_features = opened.features(opened.held)
-        facts = _facts(group, opened.backbone, opened.data, held_features) if group.facts is not None else None
-        if not group.orders:
-            return Done({}, facts)
-        features = opened.features(train)
+    features = opened.features(train)
     parts = parts_of(opened.backbone)
     outcomes = {}
     for order in group.orders:
@@ -136,7 +137,7 @@ def _solved(group: Group, data: Dataset, watch: Watch) -> Done:
             predictions=decide(found, task, held_features),
             rows=len(rows),
             seconds=seconds,
-            memory=meter.peak,
+            memory=None,
             trained=sum(p.numel() for p in found.parameters()),
             chosen=solution.said,
             spoiled={
