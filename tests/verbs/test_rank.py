@@ -106,15 +106,18 @@ def test_a_candidate_that_fails_costs_one_line() -> None:
     (why,) = found.failures.values()
     assert "takes image, and the data have text" in why
     with pytest.raises(UsageError, match="no candidate could be scored"):
+        zoo.rank(things(), [PIXELS, GLYPH])
+    with pytest.raises(UsageError, match="starter/pixels takes image, and the data have text"):
         zoo.rank(things(), [PIXELS])
+    with pytest.raises(UsageError, match="bag-of-words brings no head of its own classes, which leep asks for"):
+        zoo.rank(things(), [BAG], scorers=("leep",))
 
 
 def test_what_is_too_slow_is_left_out() -> None:
     found = zoo.rank(things(), [BAG, "starter/gru"], filters=Filters(max_ms=1000), scorers=("knn",))
     assert len(found.ranked) == 2
-    with pytest.raises(UsageError, match="no candidate could be scored") as raised:
+    with pytest.raises(UsageError, match="ms a row, more than --max-ms 1e-06"):
         zoo.rank(things(), [BAG], filters=Filters(max_ms=1e-6), scorers=("knn",))
-    assert "ms a row, more than --max-ms 1e-06" in raised.value.details[0]
 
 
 def test_what_cannot_be_meant_is_refused_before_anything_is_loaded() -> None:
@@ -128,6 +131,14 @@ def test_what_cannot_be_meant_is_refused_before_anything_is_loaded() -> None:
         zoo.rank(things(), filters=Filters(source="starter"))
     with pytest.raises(UsageError, match="backbones fit, and their weights may all have to be fetched"):
         zoo.rank(DIGITS, filters=Filters(cached=False, modality="image"), read=FEW)
+    with pytest.raises(
+        UsageError, match="--source starter narrows globs and the catalogue, and every"
+    ):
+        zoo.rank(things(), [BAG], filters=Filters(source="starter"))
+    with pytest.raises(UsageError, match="'tpu' is no device"):
+        zoo.rank(things(), [BAG], device="tpu")
+    with pytest.raises(UnknownNameError, match="No pooling is named 'foo'"):
+        zoo.rank(things(), [BAG], pooling="foo")
     with pytest.raises(UsageError, match="--max-ms 0 is not above 0"):
         zoo.rank(things(), [BAG], filters=Filters(max_ms=0))
     with pytest.raises(UsageError, match="--limit 2 is too few rows"):

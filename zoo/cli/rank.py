@@ -92,6 +92,8 @@ def rank(
             f"--layers scores stages, and {'--finetune trains' if finetune else '--pooling is of'} whole backbones",
             help="leave one of them out",
         )
+    if csv is not None and not csv.absolute().parent.is_dir():
+        raise UsageError(f"there is no folder {csv.parent}", help="give --csv a file in a folder that is there")
     with RunView(quiet=False) as view:
         if layers:
             profile = rank_layers(

@@ -95,9 +95,12 @@ def named(names: Sequence[str], filters: Filters, *, offline: bool = False) -> t
         UsageError: a glob that nothing fits.
     """
     found: dict[str, Candidate] = {}
+    globs = [name for name in names if any(letter in name for letter in "*?") and not Path(name).exists()]
+    if names and not globs:
+        _check_unused(filters)
     for name in names:
-        if any(letter in name for letter in "*?") and not Path(name).exists():
-            for each in _listed(name, filters):
+        if name in globs:
+            for each in _affordable(_listed(name, filters), filters):
                 found.setdefault(each.name, each)
             continue
         selections = default_catalog().select(name, offline=offline)
@@ -118,7 +121,7 @@ def suiting(data: Dataset, filters: Filters) -> tuple[Candidate, ...]:
         raise UsageError(
             f"no backbone that fits takes {' or '.join(data.modalities)}{_where(filters)}", help=_wider(filters)
         )
-    return tuple(found)
+    return tuple(_affordable(found, filters))
 
 
 def opened(candidate: Candidate, rows: Examples, *, pooling: str | None, offline: bool, seed: int) -> Backbone:
@@ -166,12 +169,33 @@ def _listed(pattern: str | None, filters: Filters) -> list[Candidate]:
     rows = [row for row in rows if row.weights is not None]
     if pattern is not None and not rows:
         raise UsageError(f"no backbone fits '{pattern}'{_where(filters)}", help=_wider(filters))
-    if not filters.cached and len(rows) > MOST:
-        raise UsageError(
-            f"{len(rows):,} backbones fit, and their weights may all have to be fetched",
-            help="narrow them with a pattern, --source, --family or --max-params, or name those that you mean",
-        )
     return [Candidate(row.name, (Selection(row.name, row.spec, row.weights, row.spec.modalities),)) for row in rows]
+
+
+def _affordable(found: Sequence[Candidate], filters: Filters) -> Sequence[Candidate]:
+    if not filters.cached and len(found) > MOST:
+        raise UsageError(
+            f"{len(found):,} backbones fit, and their weights may all have to be fetched",
+            help="narrow them with a glob, --source, --family or --max-params, or name those that you mean",
+        )
+    return found
+
+
+def _check_unused(filters: Filters) -> None:
+    given = {
+        "--modality": filters.modality,
+        "--family": filters.family,
+        "--source": filters.source,
+        "--licence": filters.licence,
+        "--min-params": filters.min_params,
+        "--max-params": filters.max_params,
+    }
+    for option, value in given.items():
+        if value is not None:
+            raise UsageError(
+                f"{option} {value} narrows globs and the catalogue, and every backbone is named",
+                help="leave one of them out, or give a glob such as 'torchvision/*'",
+            )
 
 
 def _where(filters: Filters) -> str:

@@ -19,14 +19,14 @@ from torch import Tensor
 from zoo.catalog.spec import ScorerSpec
 from zoo.data.batches import Loader
 from zoo.data.types import Dataset, Examples, ReadOptions, Task
-from zoo.errors import DataError, UsageError
+from zoo.errors import DataError, UsageError, ZooError
 from zoo.models.backbone import Backbone
 from zoo.records.plain import json_safe
 from zoo.scoring.order import ORDERING, Scored, places, scored
 from zoo.transfer.devices import choose_device
 from zoo.transfer.stage_outputs import averaged
 from zoo.verbs.candidates import Filters, named, suiting
-from zoo.verbs.rank import ROWS, check_numbers, dataset_for, looked_at, scorers_for
+from zoo.verbs.rank import ROWS, check_names, check_numbers, dataset_for, looked_at, scorers_for
 from zoo.verbs.run import Event, Watch
 from zoo.verbs.scoring import Job, as_scored, said
 
@@ -146,6 +146,7 @@ def rank_layers(
     started = time.perf_counter()
     filters, watch = filters or Filters(), watch or (lambda event: None)
     check_numbers(limit, 0, "1m", filters)
+    check_names(device, None)
     chosen = named(backbones, filters, offline=offline)
     dataset = dataset_for(data, chosen, read)
     specs = [spec for spec in scorers_for(scorers, dataset.task) if spec.needs == "features"]
@@ -170,7 +171,9 @@ def rank_layers(
                 progress=lambda done, doing=doing: watch(Event(doing=doing, done=done, total=len(rows))),  # type: ignore[misc]
             )
             found[candidate.name] = _layers(outputs, as_scored(job.task, own.targets), specs, by, seed)
-        except Exception as error:  # noqa: BLE001  (one candidate costs a line, not the run)
+        except Exception as error:
+            if len(chosen) == 1 and isinstance(error, ZooError):
+                raise
             failures[candidate.name] = said(error)
             watch(Event(note=f"{candidate.name}: left out: {failures[candidate.name]}"))
     if not found:

@@ -6,14 +6,17 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 from zoo.catalog.discovery import default_catalog
 from zoo.catalog.spec import ScorerSpec
 from zoo.data.splits import split_rows
 from zoo.data.types import MANY_ANSWERS, Dataset, Examples, ReadOptions, Task
-from zoo.errors import UnknownNameError, UsageError
+from zoo.errors import UnknownNameError, UsageError, ZooError
+from zoo.models.features import Pooling
 from zoo.records.prior import Past
 from zoo.scoring.order import ORDERING, places
+from zoo.transfer.devices import choose_device
 from zoo.transfer.metrics import primary
 from zoo.verbs.candidates import Candidate, Filters, named, suiting
 from zoo.verbs.check import opened_data
@@ -70,6 +73,7 @@ def rank(
     started = time.perf_counter()
     filters, watch = filters or Filters(), watch or (lambda event: None)
     check_numbers(limit, finetune, budget, filters)
+    check_names(device, pooling)
     chosen = named(backbones, filters, offline=offline)
     dataset = dataset_for(data, chosen, read)
     specs = scorers_for(scorers, dataset.task)
@@ -83,7 +87,9 @@ def rank(
     for candidate in chosen:
         try:
             seen = job.seen(candidate)
-        except Exception as error:  # noqa: BLE001  (one candidate costs a line, not the run)
+        except Exception as error:
+            if len(chosen) == 1 and isinstance(error, ZooError):
+                raise
             failures[candidate.name] = said(error)
             watch(Event(note=f"{candidate.name}: left out: {failures[candidate.name]}"))
             continue
@@ -146,6 +152,17 @@ def check_numbers(limit: int, finetune: int, budget: str, filters: Filters) -> N
     if filters.max_ms is not None and not filters.max_ms > 0:
         raise UsageError(f"--max-ms {filters.max_ms:g} is not above 0", help="give milliseconds a row, such as 20")
     budget_seconds(budget)
+
+
+def check_names(device: str, pooling: str | None) -> None:
+    """Refuse what would otherwise be said of every candidate in turn.
+
+    Raises:
+        UsageError: no such device or pooling.
+    """
+    choose_device(device)
+    if pooling is not None and pooling not in get_args(Pooling):
+        raise UnknownNameError("pooling", pooling, get_args(Pooling), help=f"use {', '.join(get_args(Pooling))}")
 
 
 def looked_at(data: Dataset, limit: int, seed: int) -> tuple[Examples, tuple[str, ...]]:

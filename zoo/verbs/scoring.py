@@ -121,6 +121,11 @@ class Job:
                 failures[spec.name] = said(error)
                 self.watch(Event(note=f"{spec.name} of {candidate.name}: left out: {failures[spec.name]}"))
         by = [spec.name for spec in self.specs if spec.name in ORDERING]
+        if not scores and not failures:
+            raise UsageError(
+                f"{candidate.title} brings no head of its own classes, which {self.specs[0].name} asks for",
+                help="name a finished run, or another score such as knn",
+            )
         if not scores or (by and not set(by) & set(scores)):
             raise DataError(next(iter(failures.values()), "no score can be had from its features"))
         return scores, failures
