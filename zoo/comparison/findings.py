@@ -11,6 +11,9 @@ from zoo.transfer.metrics import greater_is_better
 
 MOSTLY = 0.9
 """Share of what a contender is above the trivial answer that its floor must reach to be called nearly as good."""
+NAMED = 0.9
+"""What random weights must score for the inputs to be said to name the answer."""
+_UP_TO_ONE = ("accuracy", "micro_f1", "macro_f1")
 
 
 def findings(found: Comparison) -> tuple[str, ...]:
@@ -118,9 +121,15 @@ def _floors(board: _Board) -> Iterator[str]:
         modality = " and ".join(board.who[of].modalities)
         figures = f"{floor.value:.3f} against {own.value:.3f}"
         if apart is not None and apart.interval[0] <= 0 <= apart.interval[1]:
+            told = board.data.metric in _UP_TO_ONE and (floor.value or 0.0) >= NAMED
             yield board.begin(
-                f"random weights do as well as those of {of} ({figures}): the {modality} column all but names the "
-                "answer, and this tells nothing of what pretraining is worth."
+                f"random weights do as well as those of {of} ({figures}): "
+                + (
+                    f"the {modality} column all but names the answer, and this tells nothing of what pretraining is "
+                    "worth."
+                    if told
+                    else "pretraining brings nothing sure here."
+                )
             )
         elif reached / above >= MOSTLY:
             yield board.begin(
