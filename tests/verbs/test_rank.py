@@ -131,9 +131,7 @@ def test_what_cannot_be_meant_is_refused_before_anything_is_loaded() -> None:
         zoo.rank(things(), filters=Filters(source="starter"))
     with pytest.raises(UsageError, match="backbones fit, and their weights may all have to be fetched"):
         zoo.rank(DIGITS, filters=Filters(cached=False, modality="image"), read=FEW)
-    with pytest.raises(
-        UsageError, match="--source starter narrows globs and the catalogue, and every"
-    ):
+    with pytest.raises(UsageError, match="--source starter narrows globs and the catalogue, and every"):
         zoo.rank(things(), [BAG], filters=Filters(source="starter"))
     with pytest.raises(UsageError, match="'tpu' is no device"):
         zoo.rank(things(), [BAG], device="tpu")
@@ -189,6 +187,15 @@ def test_every_stage_is_scored_from_one_pass() -> None:
     assert layers[0].scores["linear"].value < layers[-1].scores["linear"].value
     (sentence,) = found.findings
     assert sentence.startswith("starter/glyph-cnn.letters: ")
+
+
+def test_stages_of_image_and_text_stand_side_by_side() -> None:
+    found = zoo.rank_layers(things(images=True), [f"{GLYPH}+starter/gru"], scorers=("linear",))
+    (layers,) = found.backbones.values()
+    names = [each.name for each in layers]
+    assert {"0.block1", "1.layer1", "pooled"} <= set(names)
+    pooled, image = (next(e for e in layers if e.name == n).scores["linear"].value for n in ("pooled", "0.block4"))
+    assert pooled > image  # the text tells the label, and the wider image does not drown it
 
 
 def test_the_page_has_every_key_and_the_table_goes_into_a_file(tmp_path: Path) -> None:

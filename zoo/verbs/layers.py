@@ -26,9 +26,10 @@ from zoo.scoring.order import ORDERING, Scored, places, scored
 from zoo.transfer.devices import choose_device
 from zoo.transfer.stage_outputs import averaged
 from zoo.verbs.candidates import Filters, named, suiting
+from zoo.verbs.extract import parts_of
 from zoo.verbs.rank import ROWS, check_names, check_numbers, dataset_for, looked_at, scorers_for
 from zoo.verbs.run import Event, Watch
-from zoo.verbs.scoring import Job, as_scored, said
+from zoo.verbs.scoring import Job, as_scored, balanced, said
 
 POOLED, MEAN = "pooled", "mean of layers"
 BATCH = 16
@@ -202,8 +203,9 @@ def stage_means(
     device: torch.device,
     progress: Callable[[int], None] = lambda done: None,
 ) -> dict[str, NDArray[np.float32]]:
-    """(N, C) mean output of each stage that has one output a row, their mean where widths agree, and pooled features.
+    """(N, C) mean output of each stage that has one output a row, the mean of those of one width, and pooled features.
 
+    Stages that run side by side, as those of `a+b`, have a mean each.
     Padding does not count. The backbone is left in evaluation mode.
     """
     loader = Loader(rows, {m: backbone.processor(m) for m in backbone.modalities}, batch_size=BATCH)
@@ -226,14 +228,17 @@ def stage_means(
                 array = found.setdefault(name, np.zeros((len(rows), value.shape[1]), dtype=np.float32))
                 array[index] = value.float().cpu().numpy()
             progress(len(index))
-    names = [stage.name for stage in backbone.stages() if stage.name in found and stage.name not in whole]
-    ordered = {name: found[name] for name in names}
-    widths = [each.shape[1] for each in ordered.values()]
-    usual = max(set(widths), key=widths.count) if widths else 0
-    alike = [each for each in ordered.values() if each.shape[1] == usual]
-    if len(alike) > 1:
-        ordered[MEAN] = np.mean(alike, axis=0, dtype=np.float32)
-    return {**ordered, POOLED: found[POOLED]}
+    stages = [stage for stage in backbone.stages() if stage.name in found and stage.name not in whole]
+    ordered = {stage.name: found[stage.name] for stage in stages}
+    branches = dict.fromkeys(stage.branch for stage in stages)
+    for branch in branches:  # image and text side by side have no mean
+        own = [found[stage.name] for stage in stages if stage.branch == branch]
+        widths = [each.shape[1] for each in own]
+        usual = max(set(widths), key=widths.count)
+        if widths.count(usual) > 1:
+            name = MEAN if len(branches) == 1 else f"{MEAN} of {branch}"
+            ordered[name] = np.mean([each for each in own if each.shape[1] == usual], axis=0, dtype=np.float32)
+    return {**ordered, POOLED: balanced(found[POOLED], [part.columns for part in parts_of(backbone)])}
 
 
 @contextmanager
