@@ -80,6 +80,27 @@ def test_a_fault_of_a_scorer_is_caught(function: str, check: str) -> None:
     assert check in failed(check_scorer(ScorerSpec("broken", f"{__name__}:{function}", "a score")))
 
 
+def of_first_target(features: Array, targets: Array) -> float:
+    """Right for classes, and for numbers nothing but their scale."""
+    if targets.ndim > 1:
+        return float(np.abs(targets).mean())
+    return -published_logme(features, targets)
+
+
+def test_a_score_that_is_blind_to_numbers_is_caught() -> None:
+    spec = ScorerSpec("broken", f"{__name__}:of_first_target", "a score", tasks=("multiclass", "regression"))
+    assert "labels-and-numbers" in failed(check_scorer(spec))
+
+
+def halves(features: Array, labels: Array) -> Array:
+    return np.full(len(labels), 0.5)
+
+
+def test_values_by_row_that_are_not_those_of_the_score_are_caught() -> None:
+    spec = ScorerSpec("broken", f"{__name__}:plain_h_score", "a score", rows=f"{__name__}:halves")
+    assert "mean-of-rows" in failed(check_scorer(spec))
+
+
 def test_a_score_that_is_no_number_is_caught() -> None:
     assert "finite" in failed(check_scorer(ScorerSpec("broken", f"{__name__}:standardises_nothing", "a score")))
 

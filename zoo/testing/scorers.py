@@ -171,6 +171,39 @@ def refuses_nonsense(subject: ScorerSubject) -> str:
     return "both with an error of zoo's"
 
 
+@law(consequence="a ranking on several labels or on numbers is left to chance")
+def labels_and_numbers(subject: ScorerSubject) -> str:
+    """Several labels and numbers, where it says that it scores them: what tells them scores above noise."""
+    kinds = [kind for kind in ("multilabel", "regression") if kind in subject.spec.tasks]
+    if not kinds or subject.spec.needs == "source":
+        raise Inapplicable("it scores classes alone")
+    gaps = {}
+    for kind in kinds:
+        rng = np.random.default_rng(0)
+        features, noise = rng.standard_normal((120, 16)), rng.standard_normal((120, 64))
+        numbers = features[:, :3] + 0.3 * rng.standard_normal((120, 3))
+        targets: NDArray[Any] = numbers > 0 if kind == "multilabel" else numbers
+        gaps[kind] = subject.score(features, targets) - subject.score(noise, targets)
+    said = ", ".join(f"{kind}: leads by {gap:.3g}" for kind, gap in gaps.items())
+    require(min(gaps.values()) > 0, f"{said}; noise wins")
+    return said
+
+
+@law(consequence="`zoo rank` shows an interval that is not that of the score")
+def mean_of_rows(subject: ScorerSubject) -> str:
+    """Its values by row, where it has them, are one a row, and their mean is the score."""
+    if subject.spec.rows is None:
+        raise Inapplicable("it has no values by row")
+    features, labels = blobs(0)
+    values = np.asarray(
+        import_factory(subject.spec.rows, f"scorer {subject.spec.name}")(subject.given(features), labels)
+    )
+    require(values.shape == labels.shape, f"{labels.shape[0]} rows have values {values.shape}")
+    one, other = float(values.mean()), subject.score(features, labels)
+    require(_close(one, other, 1e-9), f"the mean over rows is {one:.6g}, the score {other:.6g}")
+    return f"{one:.4g} either way"
+
+
 def _close(one: float, other: float, tolerance: float) -> bool:
     return abs(one - other) <= tolerance * max(abs(one), 1e-3)
 
@@ -178,7 +211,7 @@ def _close(one: float, other: float, tolerance: float) -> bool:
 SCORER_LAWS = laws_of(
     "scorer",
     (finite, signal_above_noise, signal_above_wider_noise, grows_with_signal, row_order, class_names, rotation),
-    (repeats, refuses_nonsense),
+    (repeats, refuses_nonsense, labels_and_numbers, mean_of_rows),
 )
 
 
