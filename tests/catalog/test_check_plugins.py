@@ -70,7 +70,7 @@ def test_a_plugin_that_hangs_is_killed_with_its_children_and_the_answer_is_still
         pytest.param(
             PLAIN.replace('"fake"', '"starter"').replace('"tiny"', '"gru"', 1), "hooks", "both offer", id="name"
         ),
-        pytest.param("import sqlite3, pandas as torch\n" + PLAIN, "imports", "No module named 'pandas'", id="lacks"),
+        pytest.param("import sqlite3, nobodys as torch\n" + PLAIN, "imports", "No module named 'nobodys'", id="lacks"),
         pytest.param(PLAIN, "factories", "'fake_factory:build' of fake/tiny cannot be imported", id="factory"),
         pytest.param("import os; os.environ['A_SEED'] = '1'\n" + PLAIN, "leaves-the-process-alone", "A_SEED", id="env"),
         pytest.param(
