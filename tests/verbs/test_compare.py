@@ -272,6 +272,7 @@ def test_several_processes_find_what_one_finds_and_one_that_dies_takes_nothing_a
         ({"seeds": 0}, "--seeds 0 is not above 0"),
         ({"jobs": 0}, "--jobs 0 is not above 0"),
         ({"strategies": ("fulll",)}, "No strategy is named 'fulll'"),
+        ({"strategies": ("full",), "training": zoo.Training(budget="5s")}, "--budget 5s searches for a strategy"),
         ({"executor": "slurm"}, "No executor is named 'slurm'"),
         ({"shots": (0,)}, "0 shots are no number"),
     ],

@@ -35,8 +35,9 @@ def compare(
     backbones: Annotated[list[str], typer.Argument(help="Names, a+b or TITLE=NAME, and last the data.")],
     data: Annotated[list[str] | None, typer.Option(help="Instead of the last word; again for several sets.")] = None,
     strategy: Annotated[
-        str, _protocol("linear-probe, full, lora, ...; several with commas, each for every backbone.")
-    ] = "linear-probe",
+        str | None,
+        _protocol("linear-probe, the default, full, lora, ...; several with commas, each for every backbone."),
+    ] = None,
     strategy_options: options.StrategyOptions = None,
     shots: Annotated[str, _protocol("Rows a class, or in all for numbers: as in 1,4,16,all.")] = "all",
     seeds: Annotated[int, _protocol("Draws and trainings of each.")] = 3,
@@ -93,7 +94,7 @@ def compare(
         found = verb(
             who,
             sets,
-            strategies=names(strategy) or (),
+            strategies=names(strategy),
             shots=shots_of(shots),
             seeds=seeds,
             reference=reference,

@@ -12,6 +12,7 @@ from zoo.catalog.spec import fingerprint
 from zoo.comparison.board import Board, Cell
 from zoo.comparison.result import Comparison, Shots
 from zoo.comparison.work import (
+    PROBE,
     Done,
     Entry,
     Facts,
@@ -29,7 +30,7 @@ from zoo.data.types import MANY_ANSWERS, Dataset, ReadOptions
 from zoo.errors import UsageError, ZooError
 from zoo.records import outcomes as kept
 from zoo.records.runs import point_last, slug
-from zoo.transfer.budget import AUTO
+from zoo.transfer.budget import AUTO, check_budget
 from zoo.transfer.devices import choose_device
 from zoo.transfer.metrics import measure_one, primary
 from zoo.transfer.options import Training
@@ -55,7 +56,7 @@ class Asked:
 
     backbones: tuple[str, ...]
     data: tuple[str, ...]
-    strategies: tuple[str, ...] = ("linear-probe",)
+    strategies: tuple[str, ...] = (PROBE,)
     shots: tuple[Shots, ...] = ("all",)
     seeds: int = SEEDS
     floors: bool = True
@@ -75,7 +76,7 @@ def compare(
     backbones: Sequence[str],
     data: str | Path | Dataset | Sequence[str | Path | Dataset],
     *,
-    strategies: Sequence[str] = ("linear-probe",),
+    strategies: Sequence[str] | None = None,
     shots: Sequence[Shots] = ("all",),
     seeds: int = SEEDS,
     head: str | None = None,
@@ -99,7 +100,8 @@ def compare(
     Args:
         backbones: names, `a+b`, or `title=name`. The single parts of `a+b` take part too, to tell what joining brings.
         data: a folder, a table, the name of a data set, or a `Dataset`; or several of these.
-        strategies: of `zoo finetune`; "linear-probe" solves heads on features that are computed once.
+        strategies: of `zoo finetune`; "linear-probe", the default, solves heads on features that are computed once.
+            With a budget in `training` each contender looks for its own, "auto".
         shots: training rows of each class (rows in all for labels and numbers), or "all".
         seeds: of draws, random weights, order and augmentation; a head solved on all rows needs one.
         head: as in `finetune`; "linear" if None.
@@ -127,7 +129,7 @@ def compare(
     asked = Asked(
         backbones=tuple(backbones),
         data=tuple(each.name if isinstance(each, Dataset) else str(each) for each in given),
-        strategies=tuple(dict.fromkeys(strategies)),
+        strategies=tuple(dict.fromkeys(strategies or (PROBE if train.budget is None else AUTO,))),
         shots=tuple(shots),
         seeds=seeds,
         floors=floors,
@@ -159,6 +161,9 @@ def _check(asked: Asked) -> None:
         raise UsageError(f"--seeds {asked.seeds} is not above 0", help="give a positive number such as 3")
     if len(set(asked.data)) < len(asked.data):
         raise UsageError("a data set is named twice", help="leave one of them out")
+    if asked.training.budget is not None:
+        for strategy in asked.strategies:
+            check_budget(asked.training.budget, strategy)
     for strategy in set(asked.strategies) - {AUTO}:
         strategy_named(strategy, unfreeze=1, backbone_lr=1.0, options=asked.training.strategy_options)
 
@@ -344,7 +349,7 @@ class Work:
                 f"zoo compare sets one answer a row side by side, and {source.name} is a task of {data.task.kind}",
                 help="compare finished runs with `zoo evaluate`",
             )
-        if "linear-probe" in self.asked.strategies:
+        if PROBE in self.asked.strategies:
             check_solvable([self.asked.training.head or "linear"], data.task.kind)
         return data
 

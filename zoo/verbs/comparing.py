@@ -18,7 +18,7 @@ from zoo.comparison.findings import findings
 from zoo.comparison.gallery import confusions, errors, pictures
 from zoo.comparison.ranks import mean_ranks
 from zoo.comparison.result import Apart, Comparison, Contender, Overall, Protocol, Standing
-from zoo.comparison.work import Entry
+from zoo.comparison.work import PROBE, Entry
 from zoo.records.runs import environment
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def _command(work: Work) -> str:
     words = ["zoo", "compare", *asked.backbones]
     words += list(asked.data) if len(asked.data) == 1 else [word for each in asked.data for word in ("--data", each)]
     plain: dict[str, Any] = {
-        "--strategy": ",".join(asked.strategies) if asked.strategies != ("linear-probe",) else None,
+        "--strategy": ",".join(asked.strategies) if asked.strategies != (PROBE,) else None,
         "--shots": ",".join(map(str, asked.shots)) if asked.shots != ("all",) else None,
         "--seeds": asked.seeds,
         "--head": asked.training.head,
