@@ -72,7 +72,7 @@ def test_the_best_is_named_with_its_interval_and_with_who_is_as_good() -> None:
 
 def test_less_is_better_where_the_metric_says_so() -> None:
     data = replace(SHOP, task="regression", metric="rmse", trivial=2.0)
-    assert findings(replace(comparison(), data=(data,)))[0].startswith("eye is best on shop: rmse 0.700")
+    assert findings(replace(comparison(), data=(data,)))[0].startswith("eye is best on shop: RMSE 0.700")
 
 
 @pytest.mark.parametrize(

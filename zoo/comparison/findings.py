@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from itertools import chain
 
+from zoo.comparison.naming import metric
 from zoo.comparison.result import Apart, Comparison, Contender, Data, Standing
 from zoo.data.audit import LEAK_MARK
 from zoo.transfer.metrics import greater_is_better
@@ -77,9 +78,9 @@ def _best(board: _Board) -> Iterator[str]:
     if not ranked:
         return
     best = ranked[0]
-    what = f"{best.contender} is best on {board.data.name}: {board.data.metric} {board.said(best)}"
+    what = f"{best.contender} is best on {board.data.name}: {metric(board.data.metric)} {board.said(best)}"
     if len(ranked) == 1:
-        yield f"{best.contender} on {board.data.name}: {board.data.metric} {board.said(best)}."
+        yield f"{best.contender} on {board.data.name}: {metric(board.data.metric)} {board.said(best)}."
         return
     near = [each for each in ranked[1:] if (a := board.apart(best.contender, each.contender)) is None or not a.sure]
     if not near:

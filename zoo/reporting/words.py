@@ -7,30 +7,11 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-_METRICS = {
-    "macro_f1": "macro-F1",
-    "micro_f1": "micro-F1",
-    "span_f1": "entity F1",
-    "log_loss": "log-loss",
-    "ece": "calibration error",
-    "auroc": "AUROC",
-    "rmse": "RMSE",
-    "mae": "MAE",
-    "pearson": "Pearson's r",
-    "samples_f1": "F1 of a row",
-    "r2": "R²",
-    "map": "mAP",
-    "map_50": "mAP at 50%",
-    "miou": "mIoU",
-}
+from zoo.comparison.naming import metric as metric
+
 _BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Characters that turn the direction of all that follows them."""
 MINUS = "\N{MINUS SIGN}"
-
-
-def metric(name: str) -> str:
-    """A metric's name in words."""
-    return _METRICS.get(name, name.replace("_at_", " at ").replace("_", " "))
 
 
 def capital(text: str) -> str:
