@@ -76,9 +76,10 @@ def published_nleep(features: Array, labels: Array) -> float:
 
 
 def published_sfda(features: Array, labels: Array) -> float:
-    """Shao et al. 2022: each discriminant judges the rows that it was fitted on."""
+    """Shao et al. 2022 as their code has it: each discriminant judges the rows that it was fitted on."""
     x, columns, rows = span(features - features.mean(0))[0], np.eye(labels.max() + 1)[labels], np.arange(len(labels))
-    shrunk = sfda.shrinkage(x, columns)
+    inside = x - columns @ (columns.T @ x / columns.sum(0)[:, None])
+    shrunk = max(float(np.exp(-5 * np.linalg.norm(inside, 2) ** 2 / len(x))), 1e-10)
     sure = sfda.softened(sfda.discriminant(x, columns, x, shrunk, features.shape[1]))[rows, labels]
     means = columns.T @ x / columns.sum(0)[:, None]
     others = (means.sum(0) - means) / (len(means) - 1)

@@ -49,7 +49,7 @@ def test_512_informative_columns_score_above_2048_of_noise_in_244_rows(name: str
     assert all(score(name)(signal, labels) > score(name)(noise, labels) for signal, labels, noise in draws)
 
 
-@pytest.mark.parametrize("name", [each for each in OF_FEATURES if each != "sfda"])
+@pytest.mark.parametrize("name", OF_FEATURES)
 @pytest.mark.parametrize("rows", [40, 90])
 def test_the_scale_of_features_does_not_matter(name: str, rows: int) -> None:
     features, labels = blobs(0, rows, 60, classes=3, apart=0.5)
@@ -83,6 +83,15 @@ def test_a_class_of_one_row_and_a_number_without_rows_are_no_obstacle(name: str)
     labels = np.array([0, 2, 3])[labels]
     labels[-1] = 9
     assert np.isfinite(score(name)(features, labels))
+
+
+@pytest.mark.parametrize("name", OF_FEATURES)
+def test_classes_that_are_single_points_are_told_apart(name: str) -> None:
+    labels = np.arange(24) % 4
+    found = score(name)(np.eye(4)[labels], labels)
+    assert np.isfinite(found)
+    if name in ("knn", "linear"):
+        assert found == 1
 
 
 @pytest.mark.parametrize("name", OF_FEATURES)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.scoring.rows import Array, copies, explained, rows_of
+from zoo.scoring.rows import Array, explained, left_out_together, rows_of
 
 KS = (1, 5, 20)
 BLOCK = 1024
@@ -37,7 +37,7 @@ def knn_by_row(features: NDArray[Any], targets: NDArray[Any]) -> Array:
     rows = rows_of(features, targets)
     centred = rows.features - rows.features.mean(0)
     lengths = np.linalg.norm(centred, axis=1, keepdims=True)
-    near, cosines = _neighbours(centred / np.maximum(lengths, 1e-12), rows.features)
+    near, cosines = _neighbours(centred / np.maximum(lengths, 1e-12), left_out_together(rows)[0])
     found = [_said(near[:, :k], cosines[:, :k], rows.columns) for k in KS if k <= near.shape[1]] or [
         _said(near, cosines, rows.columns)
     ]
@@ -48,9 +48,8 @@ def knn_by_row(features: NDArray[Any], targets: NDArray[Any]) -> Array:
     return max(values, key=lambda each: float(each.mean()))
 
 
-def _neighbours(directions: Array, features: Array) -> tuple[NDArray[np.int64], Array]:
-    """The nearest rows of each, nearest first, and their cosines; a copy has a cosine of -inf."""
-    group, _ = copies(features)
+def _neighbours(directions: Array, group: NDArray[np.int64]) -> tuple[NDArray[np.int64], Array]:
+    """The nearest rows of each, nearest first, and their cosines; one of its own group has a cosine of -inf."""
     most = min(KS[-1], len(directions) - 1)
     near, cosines = [], []
     for start in range(0, len(directions), BLOCK):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.scoring.rows import Array, copies, explained, rows_of, span
+from zoo.scoring.rows import Array, explained, left_out_together, rows_of, span
 
 PENALTIES = np.logspace(-6, 3, 19)
 """Relative to the mean squared length of the centred rows, which is what a penalty competes with."""
@@ -36,19 +36,19 @@ def linear(features: NDArray[Any], targets: NDArray[Any]) -> float:
 def linear_by_row(features: NDArray[Any], targets: NDArray[Any]) -> Array:
     """(N,) of which the mean is `linear`: 1 for a row that is told rightly and 0 for another, for classes."""
     rows = rows_of(features, targets)
-    found = left_out(rows.features, rows.columns)
+    found = left_out(rows.features, rows.columns, left_out_together(rows)[0])
     if rows.kind == "classes":
         return np.asarray(found.argmax(1) == rows.classes, dtype=np.float64)
     return explained(found, rows.columns)
 
 
-def left_out(features: Array, columns: Array) -> Array:
-    """(N, K) what the probe of all other rows says of each row.
+def left_out(features: Array, columns: Array, group: NDArray[np.int64]) -> Array:
+    """(N, K) what the probe of all other rows says of each row; rows of one group, which are identical, go together.
 
     With H the hat matrix, intercept included, and e = y - Hy, a group G of identical rows that is left out misses by
     e + h / (1 - |G| h) sum_G e, where h is H of any two of them; for a single row that is e / (1 - h).
     """
-    group, counts = copies(features)
+    counts = np.bincount(group)
     coordinates, squares = span(features - features.mean(0))
     basis = coordinates / np.sqrt(squares)  # (N, R), orthonormal columns
     mean = columns.mean(0)

@@ -137,6 +137,18 @@ def copies(features: Array) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return group, np.bincount(group)
 
 
+def left_out_together(rows: Rows) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The same as `copies`, but rows of a class that is a single point each stand alone: no other row could answer."""
+    group, _ = copies(rows.features)
+    if rows.kind == "classes":
+        points = np.unique(np.column_stack([rows.classes, group]), axis=0)[:, 0]
+        alone = np.flatnonzero(np.bincount(points)[rows.classes] == 1)
+        group = group.copy()
+        group[alone] = group.max() + 1 + np.arange(len(alone))
+        group = np.unique(group, return_inverse=True)[1]
+    return group, np.bincount(group)
+
+
 def distinct(rows: Rows) -> Rows:
     """The rows without those whose features and target another has: copies are no further evidence."""
     group, counts = copies(rows.features)

@@ -7,14 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from zoo.scoring.hscore import shrinkage
 from zoo.scoring.rows import Array, classes_of, span
 
 FOLDS = 5
 """Parts of the rows, each judged by the discriminant of the others."""
-STEEP = 5.0
-"""How fast shrinkage falls with the greatest variance within classes, as published."""
-LEAST = 1e-10
-"""Shrinkage, at least."""
 
 
 def sfda(features: NDArray[Any], labels: NDArray[Any]) -> float:
@@ -22,9 +19,10 @@ def sfda(features: NDArray[Any], labels: NDArray[Any]) -> float:
 
     A discriminant with shrunk covariance within classes gives p, the probability of each row's own class. Every row is
     then moved towards the mean of the other classes' means, by 1 - p of the way, and a second discriminant judges the
-    moved rows. Each row is judged by the discriminant of the other four fifths; the published code judges rows that it
-    was fitted on, and wide noise then beats signal. Shrinkage is exp(-5 s), s the greatest variance within classes:
-    this score depends on the scale of the features.
+    moved rows. Two things differ from the published code, which has wide noise above signal in few rows: each row is
+    judged by the discriminant of the other four fifths, not by one that was fitted on it, and the covariance is shrunk
+    as Ledoit and Wolf have it, not by exp(-5 s) for s the greatest variance within classes, which at the usual scale of
+    features is next to nothing.
 
     Args:
         features: (N, D).
@@ -37,17 +35,24 @@ def sfda(features: NDArray[Any], labels: NDArray[Any]) -> float:
         Fisher Space", https://arxiv.org/abs/2207.03036
     """
     rows = classes_of(features, labels, "SFDA")
-    size = float(np.abs(np.asarray(features, dtype=np.float64)).max())
-    x = span((rows.features - rows.features.mean(0)) * size)[0]
+    x = span(rows.features - rows.features.mean(0))[0]
     d = rows.features.shape[1]
     part = parts(x, rows.classes)
-    shrunk = shrinkage(x, rows.columns)
-    sure = softened(judged(x, rows.columns, part, shrunk, d))[np.arange(len(x)), rows.classes]
     means = rows.columns.T @ x / rows.columns.sum(0)[:, None]
+    shrunk = shrunk_within(x - means[rows.classes], d)
+    sure = judged(x, rows.columns, part, shrunk, d)[np.arange(len(x)), rows.classes]
     others = (means.sum(0) - means) / (len(means) - 1)
     moved = sure[:, None] * x + (1 - sure[:, None]) * others[rows.classes]
     found = judged(moved, rows.columns, part, shrunk, d)
     return float(found[np.arange(len(x)), rows.classes].mean())
+
+
+def shrunk_within(inside: Array, d: int) -> float:
+    """How far the covariance of rows less their class's mean is moved towards a multiple of the identity."""
+    if not inside.any():  # every class is a point
+        return 0.0
+    coordinates, squares = span(inside)
+    return shrinkage(squares / len(inside), (coordinates**2).sum(1), len(inside), d)
 
 
 def parts(x: Array, classes: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -56,13 +61,6 @@ def parts(x: Array, classes: NDArray[np.int64]) -> NDArray[np.int64]:
     place = np.empty(len(x), dtype=np.int64)
     place[order] = np.arange(len(x))
     return place % FOLDS
-
-
-def shrinkage(x: Array, columns: Array) -> float:
-    """exp(-5 s), where s is the greatest variance within classes."""
-    inside = x - columns @ (columns.T @ x / columns.sum(0)[:, None])
-    greatest = float(np.linalg.norm(inside, 2)) ** 2 / len(x)
-    return max(float(np.exp(-STEEP * greatest)), LEAST)
 
 
 def judged(x: Array, columns: Array, part: NDArray[np.int64], shrunk: float, d: int) -> Array:

@@ -8,6 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
+import numpy as np
+from numpy.typing import NDArray
+
 from zoo.catalog.discovery import default_catalog
 from zoo.catalog.spec import ScorerSpec
 from zoo.data.splits import split_rows
@@ -182,10 +185,21 @@ def looked_at(data: Dataset, limit: int, seed: int) -> tuple[Examples, tuple[str
         notes.append(f"{len(train) - len(first):,} training rows are copies of others and are left out")
         train = train.select(sorted(first))
     if len(train) > limit:
-        kept, _ = split_rows(train, data.task, share=1 - limit / len(train), seed=seed)
+        kept = _at_most(train, data.task, limit, seed)
         notes.append(f"{len(kept):,} of {len(train):,} training rows are looked at (--limit)")
         train = train.select(kept)
     return train, tuple(notes)
+
+
+def _at_most(train: Examples, task: Task, limit: int, seed: int) -> NDArray[np.int64]:
+    """Row numbers in which each class has its share, and at least a row where there are as many."""
+    kept, _ = split_rows(train, task, share=1 - limit / len(train), seed=seed)
+    classes = train.targets if task.kind in ("binary", "multiclass") else None
+    strata = np.zeros(len(kept), dtype=np.int64) if classes is None else np.asarray(classes)[kept]
+    while len(kept) > limit:  # shares are rounded: the greatest class can spare a row best
+        spared = np.flatnonzero(strata == np.bincount(strata).argmax())[-1]
+        kept, strata = np.delete(kept, spared), np.delete(strata, spared)
+    return kept
 
 
 def dataset_for(data: str | Path | Dataset, chosen: Sequence[Candidate], read: ReadOptions | None) -> Dataset:
