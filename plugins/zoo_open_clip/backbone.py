@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 from collections.abc import Sequence
@@ -203,11 +204,11 @@ def open_tokenizer(config: ModelConfig, folder: Path | None) -> Any:
     Raises:
         WeightsError: no tokenizer in the folder, or a damaged one.
     """
-    from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
+    from open_clip.tokenizer import HFTokenizer
 
     options = dict(config.text.get("tokenizer_kwargs") or {})
     if folder is None:
-        return SimpleTokenizer(context_length=config.context_length, **options)
+        return _own_tokenizer(config.context_length, json.dumps(options))
     if not tokenizer_files(folder):
         raise WeightsError(f"{folder} holds no tokenizer", help=f"copy tokenizer.json beside {CONFIG}")
     options["trust_remote_code"] = False
@@ -221,6 +222,14 @@ def open_tokenizer(config: ModelConfig, folder: Path | None) -> Any:
     except Exception as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise WeightsError(f"the tokenizer in {folder} cannot be read: {lines[0]}") from error
+
+
+@functools.lru_cache(maxsize=8)
+def _own_tokenizer(context_length: int, options: str) -> Any:
+    """open_clip's own tokenizer, read once: it is told its context length and options (JSON) and changes no more."""
+    from open_clip.tokenizer import SimpleTokenizer
+
+    return SimpleTokenizer(context_length=context_length, **json.loads(options))
 
 
 def _real_first(ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

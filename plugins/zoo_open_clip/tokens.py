@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -64,6 +65,10 @@ class TextProcessor:
         # The first call settles truncation and padding, which must not change while another thread encodes.
         tokenizer([""])
         self.key = zoo.fingerprint(["open_clip", type(tokenizer).__name__, digests, rule, rows, settings])
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> TextProcessor:
+        # The tokenizer is only read, and its 50,000 words would take longer to copy than a small model.
+        return copy.copy(self)
 
     def __call__(self, value: Any, draw: Any = None) -> Tensor:
         del draw

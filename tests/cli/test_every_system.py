@@ -70,15 +70,15 @@ SYSTEMS: dict[str, Callable[[Path], str]] = {
 
 @pytest.fixture(scope="module")
 def captions(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """18 coloured pictures with a caption each, of three classes."""
+    """9 coloured pictures with a caption each, of three classes."""
     folder = tmp_path_factory.mktemp("captions")
     with (folder / "rows.csv").open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(["image", "text", "label", "split"])
-        for number in range(18):
+        for number in range(9):
             colour = list(WORDS)[number % 3]
             Image.new("RGB", (40 + number, 48), colour).save(folder / f"{number}.png")
-            rows.writerow([f"{number}.png", f"{WORDS[colour]} {number}", colour, "train" if number < 12 else "test"])
+            rows.writerow([f"{number}.png", f"{WORDS[colour]} {number}", colour, "train" if number < 6 else "test"])
     return folder / "rows.csv"
 
 
@@ -87,7 +87,7 @@ def test_a_system_takes_a_head_and_is_fine_tuned_by_the_same_command(
     system: str, captions: Path, tmp_path: Path, zoo: Zoo
 ) -> None:
     name = SYSTEMS[system](tmp_path / "model")
-    command = ("finetune", name, captions, "--strategy", "partial", "--epochs", 1, "--batch-size", 6, "--json")
+    command = ("finetune", name, captions, "--strategy", "partial", "--epochs", 1, "--batch-size", 3, "--json")
     done = zoo(*command, "--baseline", "none", "--out", tmp_path / "runs")
     assert done.code == 0, done.err
     run = done.json()
@@ -98,5 +98,5 @@ def test_a_system_takes_a_head_and_is_fine_tuned_by_the_same_command(
     predicted = zoo("predict", run["run"], captions)
     assert predicted.code == 0, predicted.err
     answers = predicted.lines()
-    assert len(answers) == 18
+    assert len(answers) == 9
     assert {answer["label"] for answer in answers} <= set(run["classes"])

@@ -268,30 +268,34 @@ def test_a_tokenizer_that_is_not_cached_is_asked_for_by_name() -> None:
         assert build(LoadRequest(selection.spec, None, ("image",), offline=True)).modalities == ("image",)
 
 
-@pytest.mark.parametrize("name", ["open_clip_model.safetensors", "open_clip_pytorch_model.bin"])
-def test_a_cached_hub_repository_loads_offline(name: str, tmp_path: Path) -> None:
+def test_a_cached_hub_repository_loads_offline(tmp_path: Path) -> None:
     """By open_clip's own prefix, in the layout of the hub's own cache; each tower with the repository's tokenizer."""
-    repo = tmp_path / "hub" / "models--someone--tiny"
-    snapshot = repo / "snapshots" / "0123abcd"
-    write_folder(snapshot, "clip", preprocess={"mean": [0.5, 0.5, 0.5]})
-    (repo / "refs").mkdir()
-    (repo / "refs" / "main").write_text("0123abcd")
-    state = load_file(weights_in(snapshot))
-    if name.endswith(".bin"):
-        weights_in(snapshot).unlink()
-        torch.save(state, snapshot / name)
+    states = {}
+    for name, file in (("safe", "open_clip_model.safetensors"), ("pickled", "open_clip_pytorch_model.bin")):
+        repo = tmp_path / "hub" / f"models--someone--{name}"
+        snapshot = repo / "snapshots" / "0123abcd"
+        write_folder(snapshot, "clip", preprocess={"mean": [0.5, 0.5, 0.5]})
+        (repo / "refs").mkdir()
+        (repo / "refs" / "main").write_text("0123abcd")
+        states[name] = load_file(weights_in(snapshot))
+        if file.endswith(".bin"):
+            weights_in(snapshot).unlink()
+            torch.save(states[name], snapshot / file)
     code = (
         "import zoo, torch\n"
-        "backbone = zoo.load('open_clip/hf-hub:someone/tiny', offline=True)\n"
-        f"torch.save(backbone.state_dict(), {str(tmp_path / 'state.pt')!r})\n"
-        "print(backbone.name, backbone.dim, backbone.processor('image').preprocess.mean[0])\n"
+        "for name in ('safe', 'pickled'):\n"
+        "    backbone = zoo.load(f'open_clip/hf-hub:someone/{name}', offline=True)\n"
+        f"    torch.save(backbone.state_dict(), {str(tmp_path)!r} + f'/{{name}}.pt')\n"
+        "    print(backbone.name, backbone.dim, backbone.processor('image').preprocess.mean[0])\n"
     )
     environ = {**os.environ, "HF_HUB_CACHE": str(tmp_path / "hub")}
     done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, timeout=60)
-    assert done.stdout.split() == ["open_clip/hf-hub:someone/tiny", "48", "0.5"], done.stderr
-    found = torch.load(tmp_path / "state.pt", weights_only=True)
-    assert torch.equal(found["visual.conv1.weight"], state["visual.conv1.weight"])
-    assert torch.equal(found["text.token_embedding.weight"], state["token_embedding.weight"])
+    said = [f"open_clip/hf-hub:someone/{name} 48 0.5" for name in states]
+    assert done.stdout.splitlines() == said, done.stderr
+    for name, state in states.items():
+        found = torch.load(tmp_path / f"{name}.pt", weights_only=True)
+        assert torch.equal(found["visual.conv1.weight"], state["visual.conv1.weight"])
+        assert torch.equal(found["text.token_embedding.weight"], state["token_embedding.weight"])
 
 
 # --- what a run keeps

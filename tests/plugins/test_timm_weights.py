@@ -228,27 +228,30 @@ def test_weights_that_are_not_cached_say_how_to_fetch_them() -> None:
     assert "hf download timm/test_resnet.r160_in1k" in (caught.value.help or "")
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
-def test_cached_weights_load_offline(name: str, tmp_path: Path) -> None:
-    """In the layout of the hub's own cache."""
-    repo = tmp_path / "models--timm--test_resnet.r160_in1k"
-    snapshot = repo / "snapshots" / "0123abcd"
-    snapshot.mkdir(parents=True)
-    (repo / "refs").mkdir()
-    (repo / "refs" / "main").write_text("0123abcd")
-    state = state_of("test_resnet")
-    written(snapshot / name, state) if name.endswith("safetensors") else torch.save(state, snapshot / name)
+def test_cached_weights_load_offline(tmp_path: Path) -> None:
+    """In the layout of the hub's own cache, in either format."""
+    states = {}
+    for name, file in (("test_resnet", "model.safetensors"), ("test_vit", "pytorch_model.bin")):
+        repo = tmp_path / f"models--timm--{name}.r160_in1k"
+        snapshot = repo / "snapshots" / "0123abcd"
+        snapshot.mkdir(parents=True)
+        (repo / "refs").mkdir()
+        (repo / "refs" / "main").write_text("0123abcd")
+        state = states[name] = state_of(name)
+        written(snapshot / file, state) if file.endswith("safetensors") else torch.save(state, snapshot / file)
     code = (
         "import zoo, torch\n"
-        "backbone = zoo.load('timm/test_resnet', offline=True)\n"
-        f"torch.save(backbone.model.state_dict(), {str(tmp_path / 'state.pt')!r})\n"
-        "print(backbone.name)\n"
+        "for name in ('test_resnet', 'test_vit'):\n"
+        "    backbone = zoo.load(f'timm/{name}', offline=True)\n"
+        f"    torch.save(backbone.model.state_dict(), {str(tmp_path)!r} + f'/{{name}}.pt')\n"
+        "    print(backbone.name)\n"
     )
     environ = {**os.environ, "HF_HUB_CACHE": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, timeout=60)
-    assert done.stdout.strip() == "timm/test_resnet.r160_in1k", done.stderr
-    found = torch.load(tmp_path / "state.pt", weights_only=True)
-    assert all(torch.equal(tensor, state[key]) for key, tensor in found.items())
+    assert done.stdout.split() == [f"timm/{name}.r160_in1k" for name in states], done.stderr
+    for name, state in states.items():
+        found = torch.load(tmp_path / f"{name}.pt", weights_only=True)
+        assert all(torch.equal(tensor, state[key]) for key, tensor in found.items())
 
 
 # --- runs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -193,48 +194,37 @@ def test_a_revision_that_is_not_cached_is_named() -> None:
         load("google-bert/bert-base-uncased@abc123")
 
 
-def test_a_cached_repository_loads_offline(tmp_path: Path) -> None:
-    """In the layout of the hub's own cache, weights and tokenizer from the snapshot that `main` points at."""
-    repo = tmp_path / "hub" / "models--someone--tiny"
+def cached(hub: Path, name: str) -> Path:
+    """A tiny GPT-2 in the layout of the hub's own cache."""
+    repo = hub / f"models--someone--{name}"
     folder = write_folder(repo / "snapshots" / "0123abcd", "gpt2")
     (repo / "refs").mkdir()
     (repo / "refs" / "main").write_text("0123abcd")
-    expected = load(folder).state_dict()
+    return folder
+
+
+def test_a_cached_repository_loads_offline_and_a_configuration_without_weights_is_not_taken_for_one(
+    tmp_path: Path,
+) -> None:
+    """Weights and tokenizer come from the snapshot that `main` points at."""
+    expected = load(cached(tmp_path / "hub", "tiny")).state_dict()
+    (cached(tmp_path / "hub", "bare") / "model.safetensors").unlink()
     code = (
         "import zoo, torch\n"
         "backbone = zoo.load('transformers/someone/tiny', offline=True)\n"
         f"torch.save(backbone.state_dict(), {str(tmp_path / 'state.pt')!r})\n"
         "print(backbone.name, backbone.spec.family, backbone.dim)\n"
-    )
-    environ = clean_environ(HF_HUB_CACHE=str(tmp_path / "hub"))
-    done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["transformers/someone/tiny", "gpt2", "32"]
-    found = torch.load(tmp_path / "state.pt", weights_only=True)
-    assert all(torch.equal(found[name], expected[name]) for name in expected)
-
-
-def test_a_cached_configuration_without_weights_is_not_taken_for_a_model(tmp_path: Path) -> None:
-    repo = tmp_path / "hub" / "models--someone--tiny"
-    folder = write_folder(repo / "snapshots" / "0123abcd", "gpt2")
-    (folder / "model.safetensors").unlink()
-    (repo / "refs").mkdir()
-    (repo / "refs" / "main").write_text("0123abcd")
-    code = (
-        "import zoo\n"
-        "zoo.load('transformers/someone/tiny@random')\n"
-        "try: zoo.load('transformers/someone/tiny')\n"
+        "zoo.load('transformers/someone/bare@random')\n"
+        "try: zoo.load('transformers/someone/bare')\n"
         "except zoo.WeightsError as error: print(error.what)\n"
     )
-    environ = clean_environ(HF_HUB_CACHE=str(tmp_path / "hub"))
+    environ = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_CACHE": str(tmp_path / "hub")}
     done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, timeout=60)
-    assert done.stdout.strip() == "someone/tiny is not cached: zoo is offline", done.stderr
-
-
-def clean_environ(**changes: str) -> dict[str, str]:
-    import os
-
-    return {**os.environ, "OMP_NUM_THREADS": "1", **changes}
+    assert done.returncode == 0, done.stderr
+    said = ["transformers/someone/tiny gpt2 32", "someone/bare is not cached: zoo is offline"]
+    assert done.stdout.splitlines() == said
+    found = torch.load(tmp_path / "state.pt", weights_only=True)
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
 # --- the list

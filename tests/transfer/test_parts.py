@@ -16,7 +16,9 @@ def changed(strategy: str, tmp_path: Path) -> tuple[set[str], zoo.Run]:
     before = zoo.load("starter/glyph-cnn")
     out = zoo.Output(dir=str(tmp_path))
     read = zoo.ReadOptions(limit=120)
-    run = zoo.finetune("starter/glyph-cnn", "sklearn:digits", strategy=strategy, epochs=1, read=read, out=out)
+    run = zoo.finetune(
+        "starter/glyph-cnn", "sklearn:digits", strategy=strategy, epochs=1, read=read, out=out, baseline="none"
+    )
     after = run.load().backbone.state_dict()
     return {name for name, old in before.state_dict().items() if not torch.equal(old, after[name])}, run
 

@@ -8,6 +8,7 @@ import pytest
 from huggingface_hub import ModelCard
 
 import zoo
+from zoo.transfer import baseline
 from zoo.verbs.config import Output
 
 
@@ -15,7 +16,10 @@ def card_of(run: zoo.Run) -> ModelCard:
     return ModelCard.load(run.path / "model" / "README.md")
 
 
-def test_the_card_says_what_was_trained_on_what_and_how_good_it_is(tmp_path: Path) -> None:
+def test_the_card_says_what_was_trained_on_what_and_how_good_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(baseline, "DRAWS", 1)
     read = zoo.ReadOptions(limit=100)
     run = zoo.finetune(
         "starter/glyph-cnn", "sklearn:digits", read=read, strategy="full", epochs=1, out=Output(str(tmp_path))

@@ -152,6 +152,11 @@ class BackboneSubject:
             raise Broken(f"forward returned a {type(found).__name__}, not Features")
         return found
 
+    @functools.cached_property
+    def plain(self) -> Features:
+        """Features of the batch of eight, which several laws hold others against; nobody changes them."""
+        return self.run(self.batch())
+
     def trained_stages(self) -> list[str]:
         """Names of the stages that hold parameters.
 
