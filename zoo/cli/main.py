@@ -48,6 +48,11 @@ def run() -> None:
     """Entry point of the console script; turns errors into one message and an exit code."""
     prepare_environment()
     _take_globals(sys.argv)
+    if "WORLD_SIZE" in os.environ:
+        from zoo.cli import launched
+
+        if launched.launched():
+            sys.exit(launched.run(sys.argv[1:], _run))
     from zoo.cli import quick
 
     question = quick.asked(sys.argv[1:])

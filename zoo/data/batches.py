@@ -48,6 +48,10 @@ class Batch:
     """Where epochs repeat themselves."""
     recorded: Any = None
     """What is known of this batch from an earlier epoch, for whoever recorded it."""
+    whole: int | None = None
+    """Rows of the batch that these are a share of; None: all of them are here."""
+    idle: bool = False
+    """Whether there were too few rows for all processes: this one keeps step with a row that does not count."""
 
     def to(self, device: torch.device) -> Batch:
         """On the device, converted there to what a backbone takes."""
@@ -77,6 +81,7 @@ class Loader:
         seed: with the epoch it decides order and augmentation.
         augment: of training images.
         threads: that decode and transform.
+        share: which share of each batch to prepare, and of how many, where several processes share a batch.
     """
 
     def __init__(
@@ -89,6 +94,7 @@ class Loader:
         seed: int = 0,
         augment: Augment | None = None,
         threads: int = 2,
+        share: tuple[int, int] = (0, 1),
     ) -> None:
         self.examples = examples
         self.processors = dict(processors)
@@ -97,6 +103,7 @@ class Loader:
         self.seed = seed
         self.augment = augment or Augment()
         self.threads = max(threads, 1)
+        self.share = share
         # Texts are turned into ids once: that tells their length, and later epochs need not do it again.
         self.ready: dict[Modality, list[Any]] = {
             modality: [processor(value) for value in examples.inputs[modality]]
@@ -191,9 +198,13 @@ class Loader:
                     if isinstance(each, Future):
                         each.cancel()
 
-    def _batch(self, rows: np.ndarray[Any, np.dtype[np.int64]], epoch: int, index: int) -> Batch:
+    def _batch(self, whole: np.ndarray[Any, np.dtype[np.int64]], epoch: int, index: int) -> Batch:
         import torch
 
+        rank, size = self.share
+        idle = rank >= len(whole)
+        # Every so many rows: those of a sorted batch are of like length, and so are then the shares.
+        rows = whole[:1] if idle else whole[rank::size]
         inputs: dict[Modality, dict[str, Tensor]] = {}
         for modality, processor in self.processors.items():
             if modality in self.ready:
@@ -207,9 +218,9 @@ class Loader:
             targets = self.aligned(rows, inputs, lambda row: self._draw(epoch, row))
         elif self.examples.targets is not None:
             targets = torch.from_numpy(np.ascontiguousarray(self.examples.targets[rows]))
-        return Batch(
-            inputs, targets, torch.from_numpy(np.ascontiguousarray(rows)), self.processors, place=(epoch, index)
-        )
+        kept = torch.from_numpy(np.ascontiguousarray(rows))
+        count = None if size == 1 else len(whole)
+        return Batch(inputs, targets, kept, self.processors, place=(epoch, index), whole=count, idle=idle)
 
     def _one(self, processor: Processor, value: Any, epoch: int, row: int) -> Any:
         return processor(decoded(value, channels_of(processor)), self._draw(epoch, row))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -177,6 +177,8 @@ class Correlation(Term):
         strategy: weights.
     """
 
+    compares: ClassVar[bool] = True
+
     def __init__(self, setting: Setting, strategy: Coral) -> None:
         super().__init__()
         self.stream = Stream(setting, recipe(setting.training.augment or "none"))
@@ -218,6 +220,8 @@ class Adversary(Term):
         setting: of the run.
         strategy: weight, and width of the classifier.
     """
+
+    compares: ClassVar[bool] = True
 
     def __init__(self, setting: Setting, strategy: Dann) -> None:
         super().__init__()

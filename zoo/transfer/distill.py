@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -193,6 +194,8 @@ class DistancesTerm(_FromTeacher):
     Park et al. 2019, https://arxiv.org/abs/1904.05068, section 3.2.1.
     """
 
+    compares: ClassVar[bool] = True
+
     def forward(self, seen: Seen) -> Tensor:
         wanted = distances(self.teacher(seen))
         return self.weight * F.smooth_l1_loss(distances(seen.features.pooled.float()), wanted)
@@ -203,6 +206,8 @@ class AnglesTerm(_FromTeacher):
 
     Park et al. 2019, https://arxiv.org/abs/1904.05068, section 3.2.2.
     """
+
+    compares: ClassVar[bool] = True
 
     def forward(self, seen: Seen) -> Tensor:
         wanted = angles(self.teacher(seen))

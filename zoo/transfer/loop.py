@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -15,18 +16,18 @@ from torch import Tensor
 
 from zoo.data.batches import Batch, Loader
 from zoo.errors import DivergedError
-from zoo.models.backbone import Inputs
 from zoo.models.features import Features
-from zoo.models.heads import LossHead
 from zoo.records.checkpoints import Checkpoint, publish
 from zoo.transfer.averaging import Average
 from zoo.transfer.devices import takes_channels_last
+from zoo.transfer.forward import Forward
 from zoo.transfer.model import Model, changeable, copied, put_back
 from zoo.transfer.optim import Scheduler, make_optimizer, set_rates
 from zoo.transfer.options import Training
 from zoo.transfer.replay import Repeats, Replay, repeats
 from zoo.transfer.strategies import ADAPTERS, Phase, StageRow
-from zoo.transfer.terms import Seen, Term
+from zoo.transfer.team import ALONE, Team
+from zoo.transfer.terms import Term
 
 Metrics = Mapping[str, float | None]
 
@@ -107,6 +108,8 @@ class Job:
     """Multiplier of the rates at a step of a phase, in place of that of the training."""
     look_every: int = 10
     """Steps between looks at the loss on a GPU, where reading it waits for the device."""
+    team: Team = ALONE
+    """The processes that share every batch; all call `fit` with the same job but for the share of the loader."""
 
 
 def fit(job: Job, resume: Checkpoint | None = None) -> Iterator[Record]:
@@ -135,10 +138,11 @@ class _Run:
             cpu=job.device.type == "cpu", mixed_precision="bf16" if job.bf16 else "no", device_placement=False
         )
         self.model = job.model.to(job.device)
-        self.images = "image" in job.model.backbone.modalities and takes_channels_last(job.model, job.device)
-        if self.images:
+        images = "image" in job.model.backbone.modalities and takes_channels_last(job.model, job.device)
+        if images:
             self.model = self.model.to(memory_format=torch.channels_last)
         self.terms = torch.nn.ModuleList(job.terms).to(job.device)
+        self.forward = Forward(job, self.model, self.terms, self.accelerator.autocast, channels_last=images)
         self.at = Progress()
         self.norm: Tensor | None = None
         self.best: dict[str, Tensor] | None = None
@@ -164,7 +168,7 @@ class _Run:
                 yield from self._phase(job.phases[index], self.epochs[index])
             finally:
                 self.replay.close()
-            if job.stop():
+            if self._asked():
                 return
         if self.best is not None:
             put_back(self.model, self.best)
@@ -187,14 +191,15 @@ class _Run:
         done_before = sum(self.epochs[: self.at.phase])
         mixed = job.mix is not None
         found = repeats(job.model, phase, job.training, epochs=epochs, draws=job.loader.draws, mixed=mixed)
-        self.replay = self._replay(found, done_before + epochs)
+        self.replay = self.forward.replay = self._replay(found, done_before + epochs)
+        self.loss = job.team.sharing(self.forward)
         if job.solved and job.training.early_stop is not None and self.at.step == 0:
             self.model.eval()
             yield self._record("epoch", phase, -1, metrics=self._look(-1)[0])
         while self.at.epoch < epochs:
             number = done_before + self.at.epoch
             yield from self._epoch(phase, number)
-            if job.stop() and self.at.batch < self.batches:
+            if self._asked() and self.at.batch < self.batches:
                 self._save()
                 yield self._record("stop", phase, number)
                 return
@@ -205,7 +210,7 @@ class _Run:
             self._save()
             note = self.replay.news()
             yield self._record("epoch", phase, number, loss=self.mean_loss, metrics=metrics, note=note)
-            if job.stop():
+            if self._asked():
                 yield self._record("stop", phase, number)
                 return
 
@@ -230,27 +235,31 @@ class _Run:
             self.at.batch += len(batches)
             self.at.step += 1
             if job.device.type == "cpu" or self.at.step % job.look_every == 0:
+                loss = job.team.total(loss)
                 self._check(loss, rate)
                 norm = None if self.norm is None else float(self.norm)
                 yield self._record("step", phase, number, loss=float(loss), lr=rate, norm=norm)
             if job.training.save_every and self.at.step % job.training.save_every == 0:
-                self._check(total, rate)
+                self._check(job.team.total(total), rate)
                 self._save()
-            if job.stop():
+            if self._asked():
                 break
+        total = job.team.total(total)
         self._check(total, 0.0)
         self.mean_loss = float(total) / max(count, 1)
 
     def _step(self, batches: Sequence[Batch]) -> tuple[Tensor, float]:
         """One step of the optimiser, on all rows of these batches together."""
         job = self.job
-        torch.manual_seed((job.training.seed * 1_000_003 + self.at.step) % 2**63)
+        # Each process draws for its own rows, the first as one alone would.
+        torch.manual_seed((job.training.seed * 1_000_003 + self.at.step + job.team.rank * 2**40) % 2**63)
         rate = set_rates(self.optimizer, self.schedule(self._step_of_phase()))
-        rows = sum(len(batch.rows) for batch in batches)
+        rows = sum(batch.whole or len(batch.rows) for batch in batches)
         total = torch.zeros((), device=job.device)
         for batch in batches:
-            loss = self._loss(batch.to(job.device)) * (len(batch.rows) / rows)
-            self.accelerator.backward(loss)
+            loss = self.loss(batch.to(job.device), self.at.step) * ((0 if batch.idle else len(batch.rows)) / rows)
+            # The gradients of a team are averaged, and its loss is a sum.
+            self.accelerator.backward(loss * job.team.size if job.team.size > 1 else loss)
             total = total + loss.detach()
         if job.training.clip_norm:
             trained = [p for group in self.optimizer.param_groups for p in group["params"]]
@@ -263,47 +272,19 @@ class _Run:
             self.average.update(self.at.step)
         return total, rate
 
-    def _loss(self, batch: Batch) -> Tensor:
-        if self.job.mix is not None:
-            batch = self.job.mix(batch, self.at.step)
-        assert batch.targets is not None
-        head = self.job.model.head
-        with self.accelerator.autocast():
-            features = self.replay.features(batch, self._inputs(batch))
-            if isinstance(head, LossHead) and not self.job.terms:
-                return head.loss(features, batch.targets)
-            if self.job.blend is not None:
-                features, batch = self.job.blend(features, batch, self.at.step)
-            outputs = head(features).float()
-            seen = Seen(self.job.model, batch, features, outputs, self.at.step)
-            added = [term(seen).float() for term in self.terms]
-        assert batch.targets is not None
-        weight = self.job.task_weight
-        total = weight * self.job.loss(outputs, batch.targets) if weight else torch.zeros((), device=outputs.device)
-        return total + torch.stack(added).sum() if added else total
-
-    def _inputs(self, batch: Batch) -> Inputs:
-        if not self.images:
-            return batch.inputs
-        return {
-            modality: {
-                key: value.contiguous(memory_format=torch.channels_last) if value.ndim == 4 else value
-                for key, value in tensors.items()
-            }
-            for modality, tensors in batch.inputs.items()
-        }
-
     def _step_of_phase(self) -> int:
         return self.at.epoch * self.per_epoch + -(-self.at.batch // self.job.training.accumulate)
 
     def _look(self, number: int) -> tuple[Metrics, bool]:
         """Metrics after an epoch, of the averaged weights where there are any, and whether the phase is over."""
-        if self.average is None:
-            metrics = self.job.evaluate(self.replay) if self.job.evaluate is not None else {}
+        evaluate = self.job.evaluate
+        with nullcontext() if self.average is None else self.average.in_place():
+            metrics = self.job.team.lead(lambda: evaluate(self.replay)) if evaluate is not None else {}
             return metrics, self._judge(metrics, number)
-        with self.average.in_place():
-            metrics = self.job.evaluate(self.replay) if self.job.evaluate is not None else {}
-            return metrics, self._judge(metrics, number)
+
+    def _asked(self) -> bool:
+        """Whether to stop; in all processes if in any."""
+        return self.job.team.any(self.job.stop())
 
     def _judge(self, metrics: Metrics, number: int) -> bool:
         """Remember the best epoch where early stopping is asked for; True ends the phase."""
@@ -335,7 +316,7 @@ class _Run:
         return Record(kind, phase.name, number, self.at.step, self.steps, seconds=seconds, **values)
 
     def _save(self) -> None:
-        if self.job.folder is None:
+        if self.job.folder is None and self.job.team.size == 1:
             return
         from safetensors.torch import save_file
 
@@ -344,6 +325,8 @@ class _Run:
             # A step can overflow after a loss that was finite; such weights must not push out the last good ones.
             if tensor.is_floating_point():
                 self._check(tensor.abs().max(), 0.0, what=f"largest weight of {name}")
+        if self.job.folder is None:
+            return
 
         def write(folder: Path) -> None:
             save_file(state, folder / "model.safetensors")

@@ -92,7 +92,7 @@ class Replay:
         if repeats is not None and training.replay == "auto":
             room = room_for(device, training.replay_memory, training.replay_disk, folder)
             self.store = Store(room, device, folder)
-        self.rows: dict[Place, Tensor] = {}
+        self.rows: dict[Place, tuple[Tensor, int | None, bool]] = {}
         self.epoch = self.epochs = 0
         self.why_not = ""
         """Why nothing is replayed although it could have been."""
@@ -109,7 +109,8 @@ class Replay:
             if self.store is None or place not in self.store:
                 return None
             inputs, targets, recorded = self.store.get(place)
-            return Batch(embodied(inputs), targets, self.rows[place], loader.processors, True, place, recorded)
+            rows, whole, idle = self.rows[place]
+            return Batch(embodied(inputs), targets, rows, loader.processors, True, place, recorded, whole, idle)
 
         return known
 
@@ -195,7 +196,7 @@ class Replay:
         if self.whole_inputs and batch.place[0] != JUDGED:
             kept = copied(batch.inputs)
         if own is not None and store.keep(batch.place, (kept, batch.targets, own)):
-            self.rows[batch.place] = batch.rows
+            self.rows[batch.place] = batch.rows, batch.whole, batch.idle
         return features
 
     def _replayed(self, recorded: Any, inputs: Inputs) -> Features:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -41,6 +41,9 @@ class Term(nn.Module, ABC):
     Its parameters are trained at the rate of the head; with its buffers they are part of every checkpoint, and they
     are dropped when the run ends.
     """
+
+    compares: ClassVar[bool] = False
+    """Whether it sets the rows of a batch beside each other, so that it needs all of them in one process."""
 
     @abstractmethod
     def forward(self, seen: Seen) -> Tensor:

@@ -24,6 +24,7 @@ from zoo.models.backbone import Backbone
 from zoo.models.fusion import Fused, Paired
 from zoo.models.taps import noted
 from zoo.records import cache as features_cache
+from zoo.transfer.team import current
 
 POOLED, TOKENS = "pooled", "tokens"
 
@@ -169,16 +170,45 @@ def _kept(backbone: Backbone, examples: Examples, level: str, way: _Way) -> tupl
         key = features_cache.key_of(fused=[each for _, each, _ in found])
         return {"features": together}, key, all(cached for _, _, cached in found)
     key = _key(backbone, examples, level)
-    with features_cache.lock(key, way.say) if way.cache else _nothing():
-        known = features_cache.read(key) if way.cache else None
+    team = current()
+    team.agree("the rows or the weights", key)
+    cache = way.cache and team.leads
+    with features_cache.lock(key, way.say) if cache else _nothing():
+        known = team.arrays(features_cache.read(key) if cache else None)
         if known is not None:
             if way.progress is not None:
                 way.progress(len(examples))
             return known, key, True
-        arrays = _compute(backbone, examples, level, way.batch_size, way.device, way.progress)
-        if way.cache:
+        arrays = _shared(backbone, examples, level, way)
+        if cache:
             features_cache.write(key, arrays)
     return arrays, key, False
+
+
+def _shared(backbone: Backbone, examples: Examples, level: str, way: _Way) -> dict[str, NDArray[Any]]:
+    """The arrays, of which each process of a team computes its share: whole batches, which are the same for one."""
+    team = current()
+    if team.size == 1:
+        return _compute(backbone, examples, level, way.batch_size, way.device, way.progress)
+    size = way.batch_size or _rows_at_once(way.device)
+    batches = Loader(examples, {m: backbone.processor(m) for m in backbone.modalities}, batch_size=size).order(0)
+    shares = [np.concatenate([batches[0][:0], *batches[rank :: team.size]]) for rank in range(team.size)]
+    own: dict[str, NDArray[Any]] | None = None
+
+    def compute() -> None:
+        nonlocal own
+        if len(shares[team.rank]):
+            share = examples.select(shares[team.rank])
+            own = _compute(backbone, share, level, way.batch_size, way.device, way.progress)
+
+    team.every(compute)
+    out: dict[str, NDArray[Any]] = {}
+    for rank, rows in enumerate(shares):
+        for name, values in (team.arrays(own, rank) or {}).items():
+            _put(out, name, values, rows, len(examples))
+    if way.progress is not None:
+        way.progress(len(examples) - len(shares[team.rank]))
+    return out
 
 
 def _inner(backbone: Fused) -> list[Backbone]:
@@ -209,6 +239,14 @@ def weights_digest(backbone: Backbone) -> str:
 
 
 def _key(backbone: Backbone, examples: Examples, level: str) -> str:
+    # By modality: images have the same features whether or not their texts were read as well.
+    rows = {m: content_of(examples, m) for m in backbone.modalities}
+    return features_cache.key_of(**recipe_of(backbone, level), rows=rows)
+
+
+def recipe_of(backbone: Backbone, level: str) -> dict[str, Any]:
+    """Everything that decides features but the rows, as plain values."""
+
     def poolings(each: Any) -> Any:
         if isinstance(each, Paired):
             return ["paired", poolings(each.single)]
@@ -216,17 +254,15 @@ def _key(backbone: Backbone, examples: Examples, level: str) -> str:
             return [poolings(part) for part in each.parts]
         return getattr(each, "pooling", "native")
 
-    return features_cache.key_of(
-        spec=backbone.spec.name,
-        factory=backbone.spec.factory,
-        towers=list(backbone.modalities),
-        weights=weights_digest(backbone),
-        preprocess={m: backbone.processor(m).key for m in backbone.modalities},
-        # By modality: images have the same features whether or not their texts were read as well.
-        rows={m: content_of(examples, m) for m in backbone.modalities},
-        level=level,
-        pooling=poolings(backbone),
-    )
+    return {
+        "spec": backbone.spec.name,
+        "factory": backbone.spec.factory,
+        "towers": list(backbone.modalities),
+        "weights": weights_digest(backbone),
+        "preprocess": {m: backbone.processor(m).key for m in backbone.modalities},
+        "level": level,
+        "pooling": poolings(backbone),
+    }
 
 
 def _compute(
@@ -237,7 +273,7 @@ def _compute(
     device: torch.device,
     progress: Callable[[int], None] | None,
 ) -> dict[str, NDArray[Any]]:
-    size = batch_size or (64 if device.type != "cpu" else 16)
+    size = batch_size or _rows_at_once(device)
     while True:
         try:
             return _pass(backbone, examples, level, size, device, progress)
@@ -248,6 +284,10 @@ def _compute(
                 ) from error
             torch.cuda.empty_cache()
             size //= 2
+
+
+def _rows_at_once(device: torch.device) -> int:
+    return 64 if device.type != "cpu" else 16
 
 
 def _pass(

@@ -16,6 +16,8 @@ from zoo.records.runs import RunFolder
 from zoo.transfer.budget import AUTO
 from zoo.transfer.options import Training
 from zoo.transfer.teaching import DistillOptions
+from zoo.transfer.team import current
+from zoo.transfer.trained import Trained
 from zoo.verbs.auto import FILE as CHOICE
 from zoo.verbs.auto import choose, with_known
 from zoo.verbs.board import event_files
@@ -26,6 +28,7 @@ from zoo.verbs.opening import Opened, open_job
 from zoo.verbs.run import Event, Interrupted, Run, RunPlan, Watch
 from zoo.verbs.search import first, search
 from zoo.verbs.session import Session
+from zoo.verbs.together import followed, open_together, settled_by
 from zoo.verbs.unlabelled import check_unchanged, unlabelled_facts
 
 
@@ -124,12 +127,12 @@ def start(
 ) -> Run:
     """Carry out a configuration from the beginning, as `finetune` does with what it is given."""
     started = time.monotonic()
-    opened = open_job(config, backbone, data, watch)
+    opened = open_together(config, backbone, data, watch)
     if config.train.budget is not None:
         folder = _created(opened, AUTO)
         _describe(folder, opened, config.train)
         return _search(opened, folder, stop, started)
-    opened, choice = choose(opened, started)
+    opened, choice = settled_by(opened, lambda: choose(opened, started))
     session = Session(opened)
     folder = _created(opened, str(session.training.strategy))
     _describe(folder, opened, session.training, choice)
@@ -161,7 +164,8 @@ def resume(
     folder = RunFolder.open(run, root=Path(root))
     config = read_config(folder.path / "config.yaml")
     started = time.monotonic()
-    opened = open_job(config, backbone, data, watch or (lambda event: None))
+    folder = followed(folder.path)
+    opened = open_together(config, backbone, data, watch or (lambda event: None))
     recorded = folder.read_json("data.json").get("fingerprint")
     if recorded != opened.data.fingerprint:
         raise UsageError(
@@ -171,7 +175,10 @@ def resume(
     if config.train.budget is not None:
         return _search(opened, folder, stop, started)
     why = folder.read_json(CHOICE).get("why")
-    session = Session(with_known(replace(opened, notes=(*opened.notes, why))) if why else opened)
+    if why:
+        opened = replace(opened, notes=(*opened.notes, why))
+        opened = with_known(opened) if current().size == 1 else opened
+    session = Session(opened)
     return _carry_out(session, folder, stop, resume=True)
 
 
@@ -185,7 +192,7 @@ def dry_run(config: RunConfig, watch: Watch | None = None) -> RunPlan:
 def _search(opened: Opened, folder: RunFolder, stop: Callable[[], bool], started: float) -> Run:
     """Find the strategy within the budget, then train; both go on where they were interrupted."""
     with _recorded(folder):
-        opened, choice = search(opened, folder, stop, started)
+        opened, choice = settled_by(opened, lambda: search(opened, folder, stop, started))
         session = Session(opened)
         _describe(folder, opened, session.training, choice)
     return _carry_out(session, folder, stop, resume=False)
@@ -193,45 +200,55 @@ def _search(opened: Opened, folder: RunFolder, stop: Callable[[], bool], started
 
 def _created(opened: Opened, strategy: str) -> RunFolder:
     out = opened.config.out
-    return RunFolder.create(
-        Path(out.dir),
-        out.name,
-        overwrite=out.overwrite,
-        backbone=opened.backbone.name,
-        strategy=strategy,
-        fingerprint=opened.data.fingerprint,
+    made = current().lead(
+        lambda: RunFolder.create(
+            Path(out.dir),
+            out.name,
+            overwrite=out.overwrite,
+            backbone=opened.backbone.name,
+            strategy=strategy,
+            fingerprint=opened.data.fingerprint,
+        )
     )
+    return followed(made.path)
 
 
 def _carry_out(session: Session, folder: RunFolder, stop: Callable[[], bool], *, resume: bool) -> Run:
-    from zoo.verbs.against import set_against
-
     started = time.monotonic()
     session.watch(Event(plan=session.plan))
     with _recorded(folder), event_files(session, folder, resume=resume) as board:
         trained = session.train(folder, stop, resume=resume)
-        result = session.measure(trained, folder)
-        others = set_against(session, trained, folder, stop)
-        run = Run(
-            path=folder.path,
-            backbone=session.backbone.name,
-            strategy=session.plan.strategy,
-            task=session.data.task,
-            split=session.data.held_out,
-            metrics=result.metrics,
-            intervals=result.intervals,
-            baseline=session.baseline(result),
-            plan=session.plan,
-            seconds=time.monotonic() - started,
-            choice=folder.read_json(CHOICE) or None,
-            against=None if others is None else others.to_json(),
-        )
-        card = model_card(run, folder.read_json("model/config.json"), asdict(session.training))
-        folder.write_text("model/README.md", card)
-        folder.finish("done", result=run.to_json())
+        run = current().lead(lambda: _measured(session, trained, folder, stop, started))
         if board is not None:
             board.finish(run)
-    write_down(folder)
+    if current().leads:
+        write_down(folder)
+    return run
+
+
+def _measured(session: Session, trained: Trained, folder: RunFolder, stop: Callable[[], bool], started: float) -> Run:
+    """The finished run, written down."""
+    from zoo.verbs.against import set_against
+
+    result = session.measure(trained, folder)
+    others = set_against(session, trained, folder, stop)
+    run = Run(
+        path=folder.path,
+        backbone=session.backbone.name,
+        strategy=session.plan.strategy,
+        task=session.data.task,
+        split=session.data.held_out,
+        metrics=result.metrics,
+        intervals=result.intervals,
+        baseline=session.baseline(result),
+        plan=session.plan,
+        seconds=time.monotonic() - started,
+        choice=folder.read_json(CHOICE) or None,
+        against=None if others is None else others.to_json(),
+    )
+    card = model_card(run, folder.read_json("model/config.json"), asdict(session.training))
+    folder.write_text("model/README.md", card)
+    folder.finish("done", result=run.to_json())
     return run
 
 

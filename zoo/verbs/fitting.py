@@ -32,11 +32,13 @@ from zoo.transfer.replay import Replay
 from zoo.transfer.scores import score
 from zoo.transfer.surgical import LOOKED_AT, Looking, gradient_ratios
 from zoo.transfer.tasks import TargetScale, loss_for
+from zoo.transfer.team import current
 from zoo.transfer.terms import Ended, Finishing, Guided, Setting, Term
 from zoo.transfer.trained import Trained
 from zoo.verbs.config import write_config
 from zoo.verbs.run import Event, Interrupted
-from zoo.verbs.soup import greedy, keep_member, kept_member
+from zoo.verbs.soup import Member, greedy, keep_member, kept_member
+from zoo.verbs.together import check_terms
 
 if TYPE_CHECKING:
     from zoo.verbs.session import Session
@@ -128,21 +130,27 @@ class Fitting:
         ingredients = session.strategy.ingredients(session.training)
         for index, training in enumerate(ingredients):
             path = root / "members" / str(index)
-            kept = kept_member(path) if self.resume else None
+            kept = self._kept(path)
             if kept is None:
                 said = f"member {index + 1} of {len(ingredients)}: seed {training.seed}, rate {training.lr:.2g}"
                 session.watch(Event(note=said))
                 put_back(self.model, start)
                 self._fit(trained, training, root / "checkpoints" / str(index))
-                kept = keep_member(path, copied(self.model, start), self._value(trained))
+                kept = self._member(path, trained, start)
             members.append(kept)
-        state, taken, best = greedy(members, lambda each: self._value_of(each, trained))
+        state, taken, best = current().lead(lambda: greedy(members, lambda each: self._value_of(each, trained)))
         put_back(self.model, state)
-        shutil.rmtree(root / "members", ignore_errors=True)
+        current().lead(lambda: shutil.rmtree(root / "members", ignore_errors=True))
         alone = ", ".join(f"{each.score:.4g}" for each in members)
         names = " and ".join(str(index + 1) for index in sorted(taken))
         session.watch(Event(note=f"soup of member {names}: {best:.4g} on held-out rows ({alone} each by itself)"))
         return None
+
+    def _kept(self, path: Path) -> Member | None:
+        return current().lead(lambda: kept_member(path) if self.resume else None)
+
+    def _member(self, path: Path, trained: Trained, start: Mapping[str, Tensor]) -> Member:
+        return current().lead(lambda: keep_member(path, copied(self.model, start), self._value(trained)))
 
     def _look(self, trained: Trained) -> None:
         """Settle the table of a strategy that asks the gradients."""
@@ -150,7 +158,9 @@ class Fitting:
         assert isinstance(session.strategy, Looking)
         loader = self._loader(trained, session.training)
         batches = islice(loader.epoch(0), LOOKED_AT)
-        ratios = gradient_ratios(self.model, batches, self._loss(session.training), session.device)
+        ratios = current().lead(
+            lambda: gradient_ratios(self.model, batches, self._loss(session.training), session.device)
+        )
         session.settle(session.strategy.looked(ratios))
         told = ", ".join(f"{name} {value:.2g}" for name, value in ratios.items())
         chosen = " and ".join(name for name in ratios if any(name in each.lr for each in session.gradient_phases))
@@ -161,7 +171,7 @@ class Fitting:
         """Half the rows at once, unless the user chose them; as many rows a step as before."""
         session, training = self.session, self.session.training
         batch = session.batch_size()
-        if session.config.train.batch_size is not None or batch == 1:
+        if session.config.train.batch_size is not None or batch == 1 or current().size > 1:
             raise UsageError(
                 f"out of memory on {session.device} with {batch} rows a step",
                 help=f"give --batch-size {max(batch // 2, 1)} --accumulate {2 * training.accumulate}, "
@@ -180,7 +190,7 @@ class Fitting:
     def _fit(self, trained: Trained, training: Training, checkpoints: Path) -> None:
         session = self.session
         job = self.job(trained, training, checkpoints)
-        checkpoint = newest(checkpoints) if self.resume else None
+        checkpoint = current().lead(lambda: newest(checkpoints) if self.resume else None)
         for record in fit(job, checkpoint):
             session.watch(Event(record=record))
             if record.note:
@@ -217,7 +227,7 @@ class Fitting:
             loss=self._loss(training),
             device=session.device,
             bf16=session.bf16,
-            folder=checkpoints,
+            folder=checkpoints if current().leads else None,
             evaluate=None if self._imitates() else evaluate,
             primary=primary(task),
             greater_is_better=greater_is_better(primary(task)),
@@ -227,6 +237,7 @@ class Fitting:
             task_weight=weight,
             mix=session.mixers.mix,
             blend=session.mixers.blend,
+            team=current(),
         )
 
     def _loader(self, trained: Trained, training: Training) -> Loader:
@@ -237,6 +248,7 @@ class Fitting:
             train=True,
             seed=training.seed,
             augment=recipe(training.augment or "none"),
+            share=(current().rank, current().size),
         )
 
     def _loss(self, training: Training) -> Callable[[Tensor, Tensor], Tensor]:
@@ -264,7 +276,8 @@ class Fitting:
         )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(training.seed + 1)
-            found = tuple(term for guide in guides for term in guide.terms(setting))
+            found = current().in_turn(lambda: tuple(term for guide in guides for term in guide.terms(setting)))
+        check_terms(current(), found)
         weight = 1.0
         for guide in guides:
             weight *= guide.task_weight

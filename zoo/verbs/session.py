@@ -32,11 +32,12 @@ from zoo.transfer.loop import epochs_of, steps_per_epoch
 from zoo.transfer.metrics import primary
 from zoo.transfer.mixing import NO_MIXERS, check_guides, mixers
 from zoo.transfer.model import Model, stepping
-from zoo.transfer.reading import ReadHead
+from zoo.transfer.reading import FlypHead, ReadHead
 from zoo.transfer.scores import RowScores, Scores, score
 from zoo.transfer.solvers import check_solvable, decide, only_solved, put_into, solve_head
 from zoo.transfer.strategies import Adapting, Inserted, Phase, StageRow, Strategy, strategy_named
 from zoo.transfer.tasks import TargetScale
+from zoo.transfer.team import current
 from zoo.transfer.terms import Guided
 from zoo.transfer.texts import Reading
 from zoo.transfer.trained import HeadOptions, Trained, save_trained, task_processors
@@ -45,6 +46,7 @@ from zoo.verbs.extract import extract
 from zoo.verbs.fitting import SHOWN_ROWS, Fitting
 from zoo.verbs.opening import Opened
 from zoo.verbs.run import Event, RunPlan
+from zoo.verbs.together import refuse
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ class Session:
             trained = self.solve(folder, self.data.splits["train"])
         if isinstance(trained.head, PairHead):
             trained.head.end(dual_encoder(trained.backbone))
-        save_trained(folder.path / "model", trained)
+        current().lead(lambda: save_trained(folder.path / "model", trained))
         return trained
 
     def _check_loss(self) -> None:
@@ -124,6 +126,8 @@ class Session:
         if not isinstance(self.model.head, LossHead):
             return
         head, training = self.head_options.name, self.training
+        if isinstance(self.model.head, (PairHead, FlypHead)) and current().size > 1:
+            refuse(current(), f"{head} tells the rows of a batch from each other")
         if training.mix is not None:
             raise UsageError(
                 f"--mix {training.mix} mixes answers, and {head} has a loss of its own", help="leave it out"
@@ -294,14 +298,16 @@ class Session:
         if isinstance(self.strategy, Aligning) and self.unlabelled is not None:
             features = self.strategy.align(features, self.features(self.unlabelled, "extracting"))
         targets = train.targets if scale is None else scale.apply(torch.from_numpy(train.targets)).numpy()
-        solution = solve_head(
-            head,
-            features,
-            targets,
-            task,
-            seed=self.training.seed,
-            class_weights=self.class_weights,
-            texts=None if self.named is None else self.named.texts,
+        solution = current().lead(
+            lambda: solve_head(
+                head,
+                features,
+                targets,
+                task,
+                seed=self.training.seed,
+                class_weights=self.class_weights,
+                texts=None if self.named is None else self.named.texts,
+            )
         )
         what = "probe" if head == "linear" else f"head {head}"
         self.watch(Event(note=f"{what} solved in {solution.seconds:.1f} s, {solution.said}"))
