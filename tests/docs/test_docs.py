@@ -92,7 +92,7 @@ def test_the_commands_of_a_page_run(page: Path, folder: Path, quick: None) -> No
         assert done.code == 0, f"{line}\n{done.err}"
 
 
-def test_the_first_command_of_the_readme_shows_a_gain_over_random_weights(folder: Path) -> None:
+def test_the_first_command_of_the_readme_shows_a_gain_over_random_weights(folder: Path, quick: None) -> None:
     first = blocks(ROOT / "README.md", "sh")[0].strip()
     install, _, job = first.rpartition("&&")
     assert "pip install -e ." in install

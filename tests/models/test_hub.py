@@ -24,6 +24,10 @@ from servers import (
 
 import zoo
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "cli"))
+
+from program import zoo as program
+
 pytestmark = pytest.mark.usefixtures("own_caches")
 
 ADAPTERS = [
@@ -111,20 +115,16 @@ def test_a_hub_that_answers_all_but_the_question_is_given_up(
     assert seconds < SOON
 
 
-def test_the_program_says_so_in_one_error_with_its_exit_code(tmp_path: Path, socket_enabled: None) -> None:
-    words = ["extract", "transformers/nobody/never-cached", "builtin:docstrings", "-o", str(tmp_path / "f.npy")]
+def test_the_program_says_so_in_one_error_with_its_exit_code(
+    tmp_path: Path, socket_enabled: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     endpoint = closed_port()
-    done = subprocess.run(
-        [sys.executable, "-m", "zoo", *words],
-        env={**os.environ, "HF_ENDPOINT": endpoint},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 4
-    assert f"error[weights]: nobody/never-cached is not cached: {endpoint} did not answer" in done.stderr
-    assert done.stderr.count("error[") == 1
-    assert "Traceback" not in done.stderr
+    monkeypatch.setenv("HF_ENDPOINT", endpoint)
+    done = program("extract", "transformers/nobody/never-cached", "builtin:docstrings", "-o", tmp_path / "f.npy")
+    assert done.code == 4
+    assert f"error[weights]: nobody/never-cached is not cached: {endpoint} did not answer" in done.err
+    assert done.err.count("error[") == 1
+    assert "Traceback" not in done.err
 
 
 # --- offline

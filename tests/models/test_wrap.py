@@ -343,7 +343,10 @@ def test_a_syntax_error_in_a_users_file_is_shown_as_it_is(tmp_path: Path) -> Non
         zoo.load(f"local:{written(tmp_path, extra='def ???')}:plain")
 
 
-def test_a_users_network_is_probed_and_its_run_is_a_source_again(weights: Path, shared: Path, tmp_path: Path) -> None:
+def test_a_users_network_is_probed_and_its_run_is_a_source_again(
+    weights: Path, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zoo.transfer.baseline.DRAWS", 1)  # few-shot sets
     data = zoo.read_dataset(shared / "data" / "cifar10", zoo.ReadOptions(limit=400))
     splits = {"train": data.splits["train"], "test": data.splits["test"].select(range(300))}
     run = zoo.finetune(

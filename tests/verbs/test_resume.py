@@ -89,10 +89,12 @@ def test_ctrl_c_saves_prints_the_command_that_goes_on_and_ends_with_130(tmp_path
     process.send_signal(signal.SIGINT)
     _, shown = process.communicate(timeout=120)
     assert process.returncode == 130, shown
-    assert "--resume" in shown
-    assert "stopped" in shown
+    assert "stopping after this step" in shown
+    assert "error[interrupted]: stopped at step " in shown
+    assert f"help: go on with  zoo finetune --resume {tmp_path / 'runs' / 'stopped'}" in shown
+    assert "Traceback" not in shown
     assert state_of(tmp_path, "stopped") == "interrupted"
-    finish(tmp_path, "stopped")
+    assert "epoch 1 " not in finish(tmp_path, "stopped")
     assert weights_of(tmp_path, "stopped") == whole
 
 
@@ -136,9 +138,11 @@ def weights_of(tmp_path: Path, name: str) -> str:
     return hashlib.sha256((tmp_path / "runs" / name / "model" / "model.safetensors").read_bytes()).hexdigest()
 
 
-def finish(tmp_path: Path, name: str) -> None:
+def finish(tmp_path: Path, name: str) -> str:
+    """What it shows of its progress."""
     done = zoo("finetune", "--resume", tmp_path / "runs" / name, "--json")
     assert done.code == 0, done.err
+    return done.err
 
 
 def start(tmp_path: Path, arguments: Sequence[str]) -> subprocess.Popen[str]:
