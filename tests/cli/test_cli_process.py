@@ -139,10 +139,10 @@ def test_nothing_wraps_on_a_terminal_of_80_columns(tmp_path: Path) -> None:
 
 
 def test_bars_are_for_terminals_and_only_where_they_are_wanted(zoo: Zoo, tmp_path: Path) -> None:
-    words = "finetune starter/glyph-cnn sklearn:digits --limit 40 --val 0.05 --strategy".split()
-    assert "\x1b[" in terminal(*words, "linear-probe", "--baseline", "none", cwd=tmp_path)
-    assert "\x1b" not in terminal(*words, "linear-probe", "--baseline", "none", cwd=tmp_path, NO_COLOR="1")
-    piped = zoo(*words, "full", "--epochs", 2, "--baseline", "none")
+    words = "finetune starter/glyph-cnn sklearn:digits --limit 40 --val 0.05 --baseline none --strategy".split()
+    assert "\x1b[" in terminal(*words, "linear-probe", cwd=tmp_path)
+    assert "\x1b" not in terminal(*words, "linear-probe", cwd=tmp_path, NO_COLOR="1")
+    piped = zoo(*words, "full", "--epochs", 2)
     for text in (piped.out, piped.err):
         assert not re.search(r"[\x00-\x09\x0b-\x1f]", text)
     assert [line.split()[:2] for line in piped.err.splitlines() if line.startswith("epoch")] == [

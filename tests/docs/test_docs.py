@@ -20,7 +20,7 @@ from program import Done, zoo  # noqa: E402  (the program, run inside this proce
 
 from zoo.catalog.factories import import_factory  # noqa: E402
 from zoo.testing import check_strategy  # noqa: E402
-from zoo.transfer import baseline  # noqa: E402
+from zoo.transfer import baseline, probe  # noqa: E402
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 OF_AUTHORS = ROOT / "docs" / "plugins.md"
@@ -77,8 +77,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The comparison with random weights draws two few-shot sets instead of ten; nothing else is changed."""
+    """Two few-shot sets instead of ten in the comparison with random weights, two folds of five; no more is changed."""
     monkeypatch.setattr(baseline, "DRAWS", 2)
+    monkeypatch.setattr(probe, "FOLDS", 2)
 
 
 @pytest.mark.parametrize(
