@@ -87,6 +87,8 @@ _EXPORTS = {
     # verbs
     "check": "zoo.verbs.check",
     "extract": "zoo.verbs.extract",
+    "extract_shards": "zoo.verbs.extract_shards",
+    "read_features": "zoo.verbs.stored",
     "plan": "zoo.verbs.plan",
     "find_lr": "zoo.verbs.find_lr",
     "finetune": "zoo.verbs.finetune",
@@ -237,6 +239,7 @@ if TYPE_CHECKING:
     from zoo.verbs.doctor import doctor as doctor
     from zoo.verbs.evaluate import evaluate as evaluate
     from zoo.verbs.extract import extract as extract
+    from zoo.verbs.extract_shards import extract_shards as extract_shards
     from zoo.verbs.find_lr import find_lr as find_lr
     from zoo.verbs.finetune import finetune as finetune
     from zoo.verbs.finetune import resume as resume
@@ -254,4 +257,5 @@ if TYPE_CHECKING:
     from zoo.verbs.runs import open_run as open_run
     from zoo.verbs.runs import remove_run as remove_run
     from zoo.verbs.runs import runs as runs
+    from zoo.verbs.stored import read_features as read_features
     from zoo.verbs.zero_shot import zero_shot as zero_shot

@@ -1,4 +1,4 @@
-"""`zoo extract`: features to a file."""
+"""`zoo extract`: features to a file, or of shards to a folder."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ def register(app: typer.Typer) -> None:
     """Add the command."""
     app.command(
         "extract",
-        help="Write features to a file.\n\nFor example  zoo extract resnet18 photos/ -o features.safetensors",
+        help="Write features to a file, or those of shards to a folder.\n\n"
+        "For example  zoo extract resnet18 photos/ -o features.safetensors",
         cls=Grouped,
     )(extract)
 
@@ -29,7 +30,9 @@ def register(app: typer.Typer) -> None:
 def extract(
     backbone: options.Backbone[str],
     data: options.Data[str],
-    output: Annotated[Path, options.of_output(f"A file ending in {', '.join(FORMATS)}.", "--output", "-o")],
+    output: Annotated[
+        Path, options.of_output(f"A file ending in {', '.join(FORMATS)}; for shards a folder.", "--output", "-o")
+    ],
     level: Annotated[str, typer.Option(help="pooled, tokens, or the name of a stage.")] = "pooled",
     pooling: options.Pooling = None,
     split: Annotated[str | None, options.of_data("Only this split.")] = None,
@@ -40,25 +43,36 @@ def extract(
     text_col: options.TextCols = None,
     audio_col: options.AudioCol = None,
     label_col: options.LabelCols = None,
+    shards: Annotated[bool, options.of_output("One file a shard, in the folder --output.", "--shards")] = False,
+    dtype: Annotated[str | None, options.of_output("Of shards: float32 or float16.")] = None,
+    skip_bad: options.SkipBad = False,
+    bad_limit: options.BadLimit[float] = 0.01,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Compute anew and keep nothing.")] = False,
     offline: options.Offline = False,
     overwrite: Annotated[bool, options.of_output("Replace the file.", "--overwrite")] = False,
     json: options.Json = False,
 ) -> None:
     """Parse, call the verb, write, render."""
-    if output.suffix not in FORMATS:
-        raise UsageError(f"'{output}' has no known ending", help=f"use one of {', '.join(FORMATS)}")
-    if output.exists() and not overwrite:
-        raise UsageError(f"{output} exists", help="add --overwrite, or choose another name")
     from zoo.data.types import ReadOptions
-    from zoo.verbs.extract import extract as verb
 
     read = ReadOptions(
         image=image_col,
         text=None if text_col is None else tuple(text_col.split(",")),
         audio=audio_col,
         label=None if label_col is None else tuple(label_col.split(",")),
+        skip_bad=skip_bad,
+        bad_limit=bad_limit,
     )
+    if shards or output.is_dir() or not output.suffix:
+        from zoo.cli import extract_shards as sharded
+
+        sharded.refuse({"--level": level != "pooled", "--split": split, "--overwrite": overwrite})
+        given = sharded.Given(backbone, data, output, read, pooling, dtype, batch_size, device, weights, offline)
+        return sharded.extract(given, json=json)
+    _check(output, dtype, overwrite=overwrite)
+    from zoo.transfer.team import current
+    from zoo.verbs.extract import extract as verb
+
     with console.counting("extracting") as progress:
         found = verb(
             backbone,
@@ -75,7 +89,8 @@ def extract(
             progress=progress,
             say=console.note,
         )
-    write(found, output)
+    if current().leads:
+        write(found, output)
     summary = {
         "output": str(output),
         "backbone": found.backbone,
@@ -90,6 +105,18 @@ def extract(
     return console.print_text(
         f"wrote {output}  {shape} float32 of {found.backbone}{' (cached)' if found.cached else ''}"
     )
+
+
+def _check(output: Path, dtype: str | None, *, overwrite: bool) -> None:
+    if output.suffix not in FORMATS:
+        raise UsageError(
+            f"'{output}' has no known ending",
+            help=f"use one of {', '.join(FORMATS)}; for a folder of shards with such a name add --shards",
+        )
+    if dtype is not None:
+        raise UsageError(f"--dtype {dtype} is of shards; a file has float32", help="leave it out, or give a folder")
+    if output.exists() and not overwrite:
+        raise UsageError(f"{output} exists", help="add --overwrite, or choose another name")
 
 
 def write(found: FeatureSet, output: Path) -> None:

@@ -248,18 +248,23 @@ def _read_parquet(path: Path, options: ReadOptions) -> Rows:
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{path} is no readable Parquet file: {error}", help="write it again") from error
     _header(path, table.schema.names)
-    names = _class_labels(table.schema.metadata or {})
+    return Rows(cells_of(table, path), range(table.num_rows))
+
+
+def cells_of(table: Any, path: Path, first: int = 0) -> dict[str, list[Any]]:
+    """The columns of a pyarrow table, or of a batch of rows that begins with the `first` one of its file."""
+    names = class_labels(table.schema.metadata or {})
     columns: dict[str, list[Any]] = {}
     for field in table.schema:
         values = table.column(field.name).to_pylist()
-        files = _references(field.type, values, range(len(values)), path)
+        files = _references(field.type, values, range(first, first + len(values)), path)
         if files is not None:
             columns[field.name] = files
         elif field.name in names:
             columns[field.name] = [_named(value, names[field.name]) for value in values]
         else:
             columns[field.name] = [_parquet_cell(value) for value in values]
-    return Rows(columns, range(table.num_rows))
+    return columns
 
 
 def _parquet_cell(value: Any) -> Any:
@@ -314,7 +319,7 @@ def _named(value: Any, names: Sequence[str]) -> Any:
     return names[value] if 0 <= value < len(names) else UnknownId(value)
 
 
-def _class_labels(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
+def class_labels(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
     """Names of integer classes, as the `datasets` library writes them into the schema."""
     try:
         features = json.loads(metadata.get(b"huggingface", b"{}"))["info"]["features"]

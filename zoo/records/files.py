@@ -20,9 +20,16 @@ FULL_BYTES = 1 << 20
 """A disk with less room than this is full: no file that zoo writes much of is smaller."""
 
 
+GO_ON = "free some space and go on with --resume, or choose another folder with --out"
+
+
 @contextlib.contextmanager
-def published(path: Path) -> Iterator[Path]:
+def published(path: Path, *, mend: str = GO_ON) -> Iterator[Path]:
     """A temporary path beside `path` that takes its place when the block ends well; a file or a folder.
+
+    Args:
+        path: of the file or folder.
+        mend: what to do when the disk is full.
 
     Raises:
         ZooError: the disk is full; what stood at `path` is kept.
@@ -43,7 +50,7 @@ def published(path: Path) -> Iterator[Path]:
         if full:
             raise ZooError(
                 f"the disk of {path} is full; what was there before is kept",
-                help="free some space and go on with --resume, or choose another folder with --out",
+                help=mend,
             ) from error
         raise
     except BaseException:
