@@ -240,6 +240,15 @@ def test_a_contender_that_fails_costs_itself_alone(digits: zoo.Dataset, tmp_path
     }
 
 
+def test_a_finished_run_is_a_contender_without_a_floor(digits: zoo.Dataset, tmp_path: Path) -> None:
+    out = zoo.Output(dir=str(tmp_path / "runs"), name="mine")
+    zoo.finetune(GLYPHS, digits, strategy="linear-probe", out=out, baseline="none")
+    mine = f"mine={tmp_path / 'runs' / 'mine'}"
+    found = zoo.compare([mine], digits, shots=(2,), seeds=1, out=zoo.Output(dir=str(tmp_path)))
+    assert [each.title for each in found.contenders] == ["mine"]
+    assert found.failures is None
+
+
 def test_several_processes_find_what_one_finds_and_one_that_dies_takes_nothing_along(
     curves: Comparison, digits: zoo.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -310,7 +310,8 @@ class Work:
     def _take(self, group: Group, done: Done | ZooError) -> None:
         title, name = group.entry.title, group.source.title
         if isinstance(done, ZooError):
-            self.failures[group.name] = done.what
+            if group.entry.floor_of is None:  # a floor that cannot be had, as of a run with weights of its own, is none
+                self.failures[group.name] = done.what
             return
         for order in group.orders:
             outcome = done.outcomes[order.key]
@@ -323,7 +324,8 @@ class Work:
 
     def _said(self, group: Group, done: Done | ZooError) -> str:
         if isinstance(done, ZooError):
-            return f"{group.name}: failed, {done.what}"
+            left_out = "left out" if group.entry.floor_of is not None else "failed"
+            return f"{group.name}: {left_out}, {done.what}"
         data = self.data[group.source.title]
         metric, targets = primary(data.task), data.splits[data.held_out].targets
         assert targets is not None
