@@ -1,43 +1,21 @@
-"""Rows out of a shard one after another, never the whole of it."""
+"""Rows of a shard with what a backbone takes, one after another."""
 
 from __future__ import annotations
 
-import json
 import re
-import tarfile
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from zoo.catalog.spec import Modality
-from zoo.data.audio import AUDIO_SUFFIXES
-from zoo.data.folder import IMAGE_SUFFIXES
 from zoo.data.infer import as_images, as_recordings, find_inputs, find_label
+from zoo.data.samples import DERIVED, Sample, samples_of
 from zoo.data.shards import Shard
-from zoo.data.tables import cells_of, class_labels
+from zoo.data.tables import class_labels
 from zoo.data.tags import text_of
 from zoo.data.types import AudioRef, ImageRef, ReadOptions
 from zoo.errors import DataError, UnknownNameError
-
-MAX_MEMBER_BYTES = 1 << 30
-"""A larger member of a tar is no single image, text or recording."""
-_BLOCK = 512
-"""Bytes, of which a tar is made; one of zeros is its end."""
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One row as it lies in its shard, before it is known what is read as what."""
-
-    name: str
-    """Its key, or `file:row`."""
-    cells: Mapping[str, Any]
-    """By column: references of images and recordings, texts, numbers, lists."""
-    size: int
-    """Bytes of what has not been decoded."""
-    reason: str | None = None
-    """Why it cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +102,7 @@ def find_reading(shard: Shard, options: ReadOptions, modalities: Sequence[Modali
 
 
 def _check_one_image(shard: Shard, first: Sample, options: ReadOptions) -> None:
-    images = [name for name, value in first.cells.items() if isinstance(value, ImageRef) and name not in _DERIVED]
+    images = [name for name, value in first.cells.items() if isinstance(value, ImageRef) and name not in DERIVED]
     if shard.kind == "tar" and len(images) > 1 and options.image is None:
         raise DataError(
             f"each row of {shard.name} has several images: {', '.join(images)}",
@@ -167,18 +145,13 @@ def rows_of(shard: Shard, reading: Reading) -> Iterator[Row]:
         samples.close()
 
 
-def samples_of(shard: Shard, columns: Sequence[str] | None = None) -> Generator[Sample, None, None]:
-    """The rows of a shard as they lie there; of a Parquet file only these columns."""
-    return _of_tar(shard) if shard.kind == "tar" else _of_parquet(shard, columns)
-
-
 def _row(sample: Sample, reading: Reading, root: Path) -> Row:
     bad = Row(sample.name, {}, None, sample.size, sample.reason)
     if sample.reason is not None:
         return bad
     missing = [each for each in reading.columns if each not in sample.cells and each != reading.label]
     if missing:
-        return _because(bad, f"no {' and no '.join(missing)}, only {', '.join(sample.cells) or 'nothing'}")
+        return _because(bad, f"no {' and no '.join(missing)}, only {', '.join(sample.endings)}")
     inputs: dict[Modality, Any] = {}
     if reading.image is not None:
         inputs["image"] = as_images([sample.cells[reading.image]], root, reading.options.max_pixels)[0]
@@ -211,149 +184,3 @@ def _label(cell: Any, kind: str | None) -> Any:
 
 def _because(row: Row, reason: str) -> Row:
     return Row(row.name, {}, None, row.size, reason)
-
-
-def _of_tar(shard: Shard) -> Generator[Sample, None, None]:
-    """Members of one key, which stand side by side, are one row."""
-    key: str | None = None
-    cells: dict[str, Any] = {}
-    size = 0
-    reason: str | None = None
-    for name, ending, raw in _members(shard.path):
-        if name != key:
-            if key is not None:
-                yield Sample(key, cells, size, reason)
-            key, cells, size, reason = name, {}, 0, None
-        size += len(raw or b"")
-        try:
-            if raw is None:
-                raise DataError(f"{ending} has more than {MAX_MEMBER_BYTES:,} bytes")
-            for column, value in _cells(ending, raw, f"{name}.{ending}"):
-                if column in cells and not (column in _DERIVED or ending == "json"):
-                    raise DataError(f"{column} is there twice")
-                cells.setdefault(column, value)
-        except DataError as error:
-            reason = reason or error.what
-    if key is not None:
-        yield Sample(key, cells, size, reason)
-
-
-_DERIVED = ("image", "audio", "text")
-"""Columns that stand for the first member of their kind, however it ends."""
-_IMAGES = tuple(each for each in IMAGE_SUFFIXES if each != ".npy")
-"""In tars an array is anything."""
-_TEXTS = ("txt", "text", "transcript", "caption", "cls", "cls2", "index", "inx", "id")
-"""Endings of members that are texts or numbers, as WebDataset decodes them."""
-
-
-def _cells(ending: str, raw: bytes, where: str) -> Iterator[tuple[str, Any]]:
-    """The columns that a member makes: one of its ending, one of its kind, and for JSON its fields."""
-    dotted = f".{ending}"
-    if dotted in _IMAGES:
-        yield "image", ImageRef(where, data=raw)
-    elif dotted in AUDIO_SUFFIXES:
-        yield "audio", AudioRef(where, data=raw)
-    if dotted.endswith(_IMAGES):
-        yield ending, ImageRef(where, data=raw)
-    elif dotted.endswith(AUDIO_SUFFIXES):
-        yield ending, AudioRef(where, data=raw)
-    elif ending == "json":
-        yield from _fields(raw).items()
-    elif ending.rpartition(".")[2] in _TEXTS:
-        text = _text(raw, ending)
-        if ending == "txt":
-            yield "text", text
-        yield ending, text if ending == "txt" else text.strip()
-
-
-def _text(raw: bytes, ending: str) -> str:
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{ending} is not UTF-8 (byte {error.start})") from error
-
-
-def _fields(raw: bytes) -> dict[str, Any]:
-    try:
-        found = json.loads(raw)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"json is no JSON ({error})") from error
-    return found if isinstance(found, dict) else {"json": found}
-
-
-def _members(path: Path) -> Iterator[tuple[str, str, bytes | None]]:
-    """Key, ending in small letters and content of each file in a tar; no content where there is too much of it.
-
-    A key is a path up to the first dot of its last part, as WebDataset has it.
-    """
-    try:
-        with tarfile.open(path, "r:*") as tar:
-            while (member := tar.next()) is not None:
-                # It keeps all that it has met, and a shard may have millions.
-                tar.members.clear()  # type: ignore[attr-defined]
-                folder, slash, file = member.name.removeprefix("./").rpartition("/")
-                key, dot, ending = file.partition(".")
-                if not member.isreg() or not key or not dot or member.name.startswith("__MACOSX"):
-                    continue
-                if member.size > MAX_MEMBER_BYTES:
-                    yield f"{folder}{slash}{key}", ending.lower(), None
-                    continue
-                content = tar.extractfile(member)
-                assert content is not None  # of a regular file
-                yield f"{folder}{slash}{key}", ending.lower(), content.read()
-            _check_end(path, tar.offset)
-    except (tarfile.TarError, EOFError, OSError) as error:
-        why = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise DataError(f"{path} is damaged: {why}", help="copy or write this shard again") from error
-
-
-def _check_end(path: Path, offset: int) -> None:
-    """tarfile takes a header that is cut off, or overwritten, for the end."""
-    if path.suffix.lower() != ".tar":
-        return  # what is compressed says itself where it ends
-    with path.open("rb") as file:
-        if file.read(2) == b"\x1f\x8b":
-            return
-        file.seek(offset)
-        if file.read(_BLOCK) != bytes(_BLOCK):
-            raise tarfile.ReadError(f"no end at byte {offset:,}, where the last member ends")
-
-
-def _of_parquet(shard: Shard, columns: Sequence[str] | None) -> Generator[Sample, None, None]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        # Pages are read as they are needed; a whole row group of images may be gigabytes.
-        with pq.ParquetFile(shard.path, buffer_size=1 << 20, pre_buffer=False) as file:
-            known = file.schema_arrow.names
-            missing = [each for each in columns or () if each not in known]
-            if missing:
-                raise DataError(
-                    f"{shard.path} has no column '{missing[0]}', as the first shard has; it has {', '.join(known)}",
-                    help="shards of one data set have the same columns; give those that are alike",
-                )
-            wanted = None if columns is None else list(columns)
-            start = 0
-            for batch in file.iter_batches(batch_size=_AT_ONCE, columns=wanted, use_threads=False):
-                yield from _samples(batch, shard.path, start)
-                start += batch.num_rows
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{shard.path} is damaged: {error}", help="copy or write this shard again") from error
-
-
-_AT_ONCE = 32
-"""Rows of a Parquet file that are held at once."""
-
-
-def _samples(batch: Any, path: Path, start: int) -> Iterator[Sample]:
-    cells = cells_of(batch, path, start)
-    for row in range(batch.num_rows):
-        values = {name: column[row] for name, column in cells.items()}
-        yield Sample(f"{path.name}:{start + row}", values, sum(map(_size, values.values())))
-
-
-def _size(value: Any) -> int:
-    if isinstance(value, tuple | list):
-        return sum(map(_size, value))
-    return len(getattr(value, "data", None) or b"") if not isinstance(value, str) else len(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -116,20 +117,21 @@ class Board:
 
     def _done(self, shard: Shard) -> bool:
         """Whether nothing is left to do for this shard, after doing it where nobody else does."""
-        if self._is_finished(shard):
-            return True
-        claim = self.claims.take(shard.stem)
-        if claim is None:
-            return False
+        claim: Claim | None = None
         try:
-            if not self._is_finished(shard):
+            if self._is_finished(shard):
+                return True
+            claim = self.claims.take(shard.stem)
+            if claim is not None and not self._is_finished(shard):
                 self._write(shard, claim)
         except DataError as error:
             self.refused[shard.name] = error
             self.say(f"{shard.name} is refused: {error.what}")
+            return True
         finally:
-            self.claims.release(claim)
-        return True
+            if claim is not None:
+                self.claims.release(claim)
+        return claim is not None
 
     def _path(self, shard: Shard) -> Path:
         return self.folder / f"{shard.stem}.parquet"
@@ -164,6 +166,8 @@ class Board:
                 raise
             self._is_finished(shard)  # this process was stopped for so long that another did the work
             return
+        for left in path.parent.glob(f".tmp-{glob.escape(path.name)}-*"):  # of processes that were killed
+            left.unlink(missing_ok=True)
         self.finished[shard.name] = info
         self.written += 1
         self._tell(0)
@@ -173,7 +177,7 @@ class Board:
     def _rows(self, shard: Shard, file: ShardFile) -> ShardInfo:
         work, reading = self.work, self.work.reading
         processors = {m: work.backbone.processor(m) for m in work.backbone.modalities}
-        bad: list[str] = []
+        bad, unreadable = list[str](), 0
         chunk = _Chunk()
         for portion in portions(
             rows_of(shard, reading),
@@ -182,13 +186,15 @@ class Board:
             check=work.backbone.check_row,
             threads=work.threads,
         ):
-            bad += chunk.add(portion, work, skip=bool(bad) and not reading.options.skip_bad)
+            more = chunk.add(portion, work, skip=bool(bad) and not reading.options.skip_bad)
+            bad, unreadable = [*bad, *more][:SHOWN], unreadable + len(more)
             if portion.last:
                 chunk.write(portion.chunk, file)
                 chunk = _Chunk(chunk.rows)
             self._tell(len(portion.rows))
-        _check_bad(shard, bad, chunk.rows + len(bad), reading.options)
-        return ShardInfo(shard.name, "", chunk.rows, len(bad), tuple(bad[:SHOWN]))
+        if unreadable:
+            _check_bad(bad, unreadable, chunk.rows + unreadable, reading.options)
+        return ShardInfo(shard.name, "", chunk.rows, unreadable, tuple(bad))
 
     def check(self) -> None:
         """Say which shards were refused.
@@ -204,8 +210,9 @@ class Board:
             for line in (f"{name}: {error.what}", *(f"  {each}" for each in error.details[:3]))
         ]
         finished = f"; {len(self.finished):,} are finished in {self.folder}" if self.finished else ""
+        verb = "is" if len(self.refused) == 1 else "are"
         raise DataError(
-            f"{_shards(len(self.refused))} of {len(self.shards):,} cannot be read{finished}",
+            f"{len(self.refused):,} of {_shards(len(self.shards))} {verb} refused{finished}",
             details=details,
             help=next(iter(self.refused.values())).help,
         )
@@ -247,13 +254,13 @@ def _said(row: Row, reason: str) -> str:
     return reason if reason.startswith(row.name) else f"{row.name}: {reason}"
 
 
-def _check_bad(shard: Shard, bad: Sequence[str], rows: int, options: ReadOptions) -> None:
-    if not bad or (options.skip_bad and len(bad) <= options.bad_limit * rows):
+def _check_bad(reasons: Sequence[str], bad: int, rows: int, options: ReadOptions) -> None:
+    if options.skip_bad and bad <= options.bad_limit * rows:
         return
     mend = "replace them, or add --skip-bad"
     if options.skip_bad:
         mend = f"--skip-bad passes over {options.bad_limit:.0%} of a shard's rows; --bad-limit raises that"
-    raise DataError(f"{_counted(len(bad), rows)} cannot be read", details=bad, help=mend)
+    raise DataError(f"{_counted(bad, rows)} cannot be read", details=reasons, help=mend)
 
 
 def _counted(bad: int, rows: int) -> str:
