@@ -92,3 +92,9 @@ def test_a_misspelt_name_is_answered_without_a_heavy_library(tmp_path: Path) -> 
 
 def test_the_list_of_runs_imports_no_heavy_library(tmp_path: Path) -> None:
     assert imported(tmp_path, MAIN, "runs", "--out", str(tmp_path)) == set()
+
+
+def test_no_two_files_of_the_tests_share_a_name() -> None:
+    """Their folders are all on the path of the one process: of two with a name, the first imported is both."""
+    names = [path.name for path in Path(__file__).parent.rglob("*.py") if path.name != "conftest.py"]
+    assert sorted(names) == sorted(set(names))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from made import hostile, made
+from made_reports import hostile, made
 
 from zoo.comparison.result import Comparison
 from zoo.reporting.blocks import Report

@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 from itertools import pairwise
 
 import pytest
-from made import LONG, QUOTES, RTL, SCRIPT, TEX
+from made_reports import LONG, QUOTES, RTL, SCRIPT, TEX
 
 from zoo.comparison.result import Comparison
 from zoo.reporting.blocks import Gallery, Grid, Report, Section

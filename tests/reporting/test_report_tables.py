@@ -9,7 +9,7 @@ from html import unescape
 from pathlib import Path
 
 import pytest
-from made import FORMULA, HOSTILE, LINES, SCORES
+from made_reports import FORMULA, HOSTILE, LINES, SCORES
 from markdown_it import MarkdownIt
 
 from zoo.comparison.result import Comparison
