@@ -129,6 +129,7 @@ def finetune(
 
 def _start(path: Path | None, given: dict[str, Any], *, find: bool, dry_run: bool, json: bool) -> None:
     from zoo.cli.progress import RunView
+    from zoo.transfer.team import current
     from zoo.verbs import finetune as verb
     from zoo.verbs.config import RunConfig, merge, read_config, write_config
 
@@ -140,7 +141,7 @@ def _start(path: Path | None, given: dict[str, Any], *, find: bool, dry_run: boo
         )
     with RunView(quiet=False) as view:
         if find:
-            config = with_found_rate(config, view)
+            config = current().lead(lambda: with_found_rate(config, view))
         if dry_run:
             plan = verb.dry_run(config, view)
             view.show_plan(plan)

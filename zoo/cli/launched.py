@@ -26,7 +26,7 @@ VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 PATIENCE = timedelta(days=1)
 """How long processes wait for each other: the first may judge and write for long while the others do nothing."""
 LOOK_SECONDS = 0.25
-GRACE_SECONDS = 8.0
+GRACE_SECONDS = 5.0
 """In which the first process comes to an error by itself that another has met; then it is ended."""
 LEAVING_SECONDS = 1.5
 """In which the first process is gone, so that its exit code is the one that a launcher reports."""

@@ -52,7 +52,7 @@ def _batch_norm(
         return F.batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)
     rest = [0, *range(2, input.ndim)]
     wide = [1, -1, *(1 for _ in rest[1:])]
-    values = input.float()
+    values = input if input.dtype in (torch.float32, torch.float64) else input.float()
     here = values.new_tensor([values.numel() / values.shape[1] if counts else 0.0])
     share = 1.0 if counts else 0.0
     sums = _total(torch.cat([values.sum(rest) * share, here]))

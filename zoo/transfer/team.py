@@ -200,16 +200,29 @@ def joined() -> Iterator[Team]:
 
 
 @contextmanager
-def _reached() -> Iterator[None]:
-    """Say it plainly where another process is gone."""
+def reaching() -> Iterator[None]:
+    """Say it plainly where another process is gone while gradients or statistics are exchanged.
+
+    Raises:
+        LostError: it is.
+    """
     try:
         yield
     except RuntimeError as error:
-        raise lost() from error
+        if isinstance(error, dist.DistError) or "gloo" in str(error):
+            raise _lost() from error
+        raise
 
 
-def lost() -> LostError:
-    """What is raised where another process cannot be reached."""
+@contextmanager
+def _reached() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        raise _lost() from error
+
+
+def _lost() -> LostError:
     return LostError(
         "another process of this run has ended", help="a run goes on from its last checkpoint with --resume RUN"
     )

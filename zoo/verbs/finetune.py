@@ -16,7 +16,7 @@ from zoo.records.runs import RunFolder
 from zoo.transfer.budget import AUTO
 from zoo.transfer.options import Training
 from zoo.transfer.teaching import DistillOptions
-from zoo.transfer.team import current
+from zoo.transfer.team import current, reaching
 from zoo.transfer.trained import Trained
 from zoo.verbs.auto import FILE as CHOICE
 from zoo.verbs.auto import choose, with_known
@@ -216,7 +216,7 @@ def _created(opened: Opened, strategy: str) -> RunFolder:
 def _carry_out(session: Session, folder: RunFolder, stop: Callable[[], bool], *, resume: bool) -> Run:
     started = time.monotonic()
     session.watch(Event(plan=session.plan))
-    with _recorded(folder), event_files(session, folder, resume=resume) as board:
+    with _recorded(folder), reaching(), event_files(session, folder, resume=resume) as board:
         trained = session.train(folder, stop, resume=resume)
         run = current().lead(lambda: _measured(session, trained, folder, stop, started))
         if board is not None:
