@@ -26,7 +26,8 @@ def test_the_table_has_contenders_floors_and_the_trivial_answer(zoo: Zoo) -> Non
     assert sorted(table[:2]) == ["dots", "pixels"]
     assert table[2:] == ["dots (random)", "always the same answer"]
     assert "reference" in done.out
-    again = zoo("compare", "dots=starter/glyph-cnn", *PIXELS, "--json")
+    again = zoo("compare", "dots=starter/glyph-cnn", *PIXELS, "--json", "--report", "page.md")
+    assert "dots is best" in Path("page.md").read_text() or "pixels is best" in Path("page.md").read_text()
     found = json.loads(again.out)
     assert found["protocol"]["computed"] == 0
     assert Path(found["folder"], "comparison.json").is_file()
@@ -50,6 +51,12 @@ def test_a_failure_is_named_and_ends_with_1(zoo: Zoo) -> None:
     assert done.code == 1
     assert "failed    pixels, norm-tuning on sklearn:digits: " in done.err
     assert "pixels, linear-probe" in done.out
+
+
+def test_a_page_of_another_kind_is_refused_before_any_work(zoo: Zoo) -> None:
+    done = zoo("compare", *PIXELS, "--report", "page.pdf")
+    assert done.code == 2
+    assert "--report page.pdf is no page" in done.err
 
 
 def test_words_without_data_are_refused(zoo: Zoo) -> None:

@@ -17,6 +17,8 @@ from zoo.errors import UsageError
 if TYPE_CHECKING:
     from zoo.comparison.result import Comparison, Data, Shots, Standing
 
+PAGES = {".html": "html", ".md": "markdown"}
+"""Endings of pages, and what the verb calls them."""
 _protocol = under("Protocol, the same for all")
 _work = under("Where the work is done")
 
@@ -67,6 +69,7 @@ def compare(
     allow_leak: options.AllowLeak = False,
     out: Annotated[str, options.of_output("Where comparisons lie.", "--out", "-o")] = "comparisons",
     name: Annotated[str | None, options.of_output("Of the comparison's folder.")] = None,
+    report: Annotated[Path | None, options.of_output("Write it as a page too: a .html or .md file.")] = None,
     offline: options.Offline = False,
     json: options.Json = False,
 ) -> None:
@@ -76,6 +79,8 @@ def compare(
         raise UsageError(
             "a comparison needs backbones and data", help="for example  zoo compare resnet18 starter/glyph-cnn photos/"
         )
+    if report is not None and report.suffix not in PAGES:
+        raise UsageError(f"--report {report} is no page", help="give a file that ends in .html or .md")
     from zoo.cli.probe import shots_of
     from zoo.cli.progress import RunView
     from zoo.verbs.compare import compare as verb
@@ -111,6 +116,11 @@ def compare(
         )
     folder = Path(out) / found.name
     console.print_json({**found.to_json(), "folder": str(folder)}) if json else show(found, folder)
+    if report is not None:
+        from zoo.reporting.writing import report as write
+
+        write(found, **{PAGES[report.suffix]: report})
+        console.note(f"wrote {report}")
     if found.failures:
         raise typer.Exit(1)
 
