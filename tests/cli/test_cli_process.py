@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -101,7 +102,7 @@ def test_a_run_that_is_asked_to_end_says_how_to_go_on(tmp_path: Path) -> None:
     assert run("runs", cwd=tmp_path).stdout.splitlines()[1].split()[1] == "interrupted"
 
 
-def terminal(*words: str, cwd: Path, **environment: str) -> str:
+def terminal(*words: str, cwd: Path, program: Sequence[str] = ZOO) -> str:
     """What a terminal of 80 columns is sent."""
     import fcntl
     import pty
@@ -111,9 +112,7 @@ def terminal(*words: str, cwd: Path, **environment: str) -> str:
     parent, child = pty.openpty()
     fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     plain = {name: value for name, value in os.environ.items() if name not in ("CI", "NO_COLOR", "COLUMNS", "TERM")}
-    process = subprocess.Popen(
-        [*ZOO, *words], cwd=cwd, env={**plain, "TERM": "xterm", **environment}, stdout=child, stderr=child
-    )
+    process = subprocess.Popen([*program, *words], cwd=cwd, env={**plain, "TERM": "xterm"}, stdout=child, stderr=child)
     os.close(child)
     found, end = b"", time.monotonic() + 120
     while time.monotonic() < end:
@@ -138,10 +137,27 @@ def test_nothing_wraps_on_a_terminal_of_80_columns(tmp_path: Path) -> None:
         assert max(len(line) for line in lines if "rows:" not in line) <= 80, words
 
 
+TWICE = """
+import os
+from zoo.cli import main
+
+for setting in ({}, {"NO_COLOR": "1"}):
+    os.environ.update(setting)
+    try:
+        main.run()
+    except SystemExit as ended:
+        assert not ended.code
+    print("the end", flush=True)
+"""
+
+
 def test_bars_are_for_terminals_and_only_where_they_are_wanted(zoo: Zoo, tmp_path: Path) -> None:
     words = "finetune starter/glyph-cnn sklearn:digits --limit 40 --val 0.05 --baseline none --strategy".split()
-    assert "\x1b[" in terminal(*words, "linear-probe", cwd=tmp_path)
-    assert "\x1b" not in terminal(*words, "linear-probe", cwd=tmp_path, NO_COLOR="1")
+    shown = terminal(*words, "linear-probe", cwd=tmp_path, program=[sys.executable, "-c", TWICE])
+    wanted, unwanted, _ = shown.split("the end")
+    assert "\x1b[" in wanted
+    assert "saved " in unwanted
+    assert "\x1b" not in unwanted
     piped = zoo(*words, "full", "--epochs", 2)
     for text in (piped.out, piped.err):
         assert not re.search(r"[\x00-\x09\x0b-\x1f]", text)
