@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import tarfile
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import zoo
-from zoo.data.rows import Row, find_reading, rows_of
+from zoo.data.rows import Reading, Row, find_reading, rows_of
 from zoo.data.shards import Shard, expanded, find_shards
 from zoo.data.streaming import chunks
 
@@ -55,6 +56,19 @@ def test_members_are_found_by_their_key(tmp_path: Path) -> None:
         read(zoo.ReadOptions(text=("capton",)))
 
 
+def test_a_tar_may_be_compressed_and_be_no_tar_at_all(tmp_path: Path) -> None:
+    whole = write_tar(tmp_path / "a.tar", [("1.png", png()), ("2.png", png())]).read_bytes()
+
+    def names(raw: bytes) -> list[str]:
+        (tmp_path / "b.tgz").write_bytes(raw)
+        return [row.name for row in rows_of(Shard("b.tgz", tmp_path / "b.tgz", "tar"), Reading(image="image"))]
+
+    assert names(whole) == names(gzip.compress(whole)) == ["1", "2"]
+    for broken in (gzip.compress(whole)[:150], gzip.compress(whole[:1024]), whole[:700], whole[:1024], b"", b"<html>"):
+        with pytest.raises(zoo.DataError, match=r"b\.tgz is damaged: "):
+            names(broken)
+
+
 def test_patterns_name_every_shard(tmp_path: Path) -> None:
     assert expanded("s-{08..11}.tar") == ["s-08.tar", "s-09.tar", "s-10.tar", "s-11.tar"]
     assert expanded("{a,b}/{0..1}") == ["a/0", "a/1", "b/0", "b/1"]
@@ -73,9 +87,18 @@ def test_patterns_name_every_shard(tmp_path: Path) -> None:
         find_shards(tmp_path / "empty")
 
 
-@given(sizes=st.lists(st.integers(0, 50)), count=st.integers(1, 9), size=st.integers(1, 100))
-def test_chunks_hold_every_row_once_and_stay_small(sizes: list[int], count: int, size: int) -> None:
+@given(
+    sizes=st.lists(st.integers(0, 50)),
+    at_once=st.integers(1, 4),
+    batches=st.integers(1, 3),
+    size=st.integers(1, 100),
+)
+def test_chunks_hold_every_row_once_and_stay_small(sizes: list[int], at_once: int, batches: int, size: int) -> None:
     rows = [Row(str(number), {}, None, each) for number, each in enumerate(sizes)]
-    found = list(chunks(rows, count=count, size=size))
+    found = list(chunks(rows, at_once=at_once, count=at_once * batches, size=size))
     assert [row for chunk in found for row in chunk] == rows
-    assert all(len(chunk) <= count and sum(row.size for row in chunk[:-1]) < size for chunk in found)
+    for chunk in found:
+        before = sum(row.size for row in chunk[:-1])
+        assert len(chunk) <= at_once * batches
+        assert before < 4 * size
+        assert before < size or len(chunk) - at_once < 1 or sum(row.size for row in chunk[:-at_once]) < size

@@ -163,7 +163,7 @@ def _members(path: Path) -> Iterator[tuple[str, _Member]]:
 
     A key is a path up to the first dot of its last part, as WebDataset has it.
     """
-    with tarfile.open(path, "r:*") as tar:
+    with tarfile.open(path, "r:gz" if _is_gzip(path) else "r:") as tar:
         while (member := tar.next()) is not None:
             # It keeps all that it has met, and a shard may have millions.
             tar.members.clear()  # type: ignore[attr-defined]
@@ -173,19 +173,15 @@ def _members(path: Path) -> Iterator[tuple[str, _Member]]:
             if content is None or not key or not dot or member.name.startswith("__MACOSX"):
                 continue
             yield f"{folder}{slash}{key}", _Member(ending.lower(), member.size, content.read)
-        _check_end(path, tar.offset)
+        # It takes a header that is cut off, or overwritten, for the end.
+        tar.fileobj.seek(tar.offset)
+        if tar.fileobj.read(_BLOCK) != bytes(_BLOCK):
+            raise tarfile.ReadError(f"no end at byte {tar.offset:,}, where the last member ends")
 
 
-def _check_end(path: Path, offset: int) -> None:
-    """tarfile takes a header that is cut off, or overwritten, for the end."""
-    if path.suffix.lower() != ".tar":
-        return  # what is compressed says itself where it ends
+def _is_gzip(path: Path) -> bool:
     with path.open("rb") as file:
-        if file.read(2) == b"\x1f\x8b":
-            return
-        file.seek(offset)
-        if file.read(_BLOCK) != bytes(_BLOCK):
-            raise tarfile.ReadError(f"no end at byte {offset:,}, where the last member ends")
+        return file.read(2) == b"\x1f\x8b"
 
 
 def _of_parquet(shard: Shard, columns: Sequence[str] | None) -> Generator[Sample, None, None]:

@@ -27,8 +27,8 @@ T = TypeVar("T")
 
 CHUNK_ROWS = 1024
 """Rows that are sorted by the length of their texts together, and written together."""
-CHUNK_BYTES = 64 << 20
-"""Fewer are taken together where they are large."""
+CHUNK_BYTES = 32 << 20
+"""Fewer are taken together where they are large; three chunks are held at most."""
 
 
 @dataclass(frozen=True)
@@ -54,14 +54,16 @@ class Portion:
     """Whether the chunk ends with it."""
 
 
-def chunks(rows: Iterable[Row], *, count: int, size: int = CHUNK_BYTES) -> Iterator[list[Row]]:
-    """Neighbours together, at most `count` and about `size` bytes of them."""
+def chunks(rows: Iterable[Row], *, at_once: int, count: int, size: int = CHUNK_BYTES) -> Iterator[list[Row]]:
+    """Neighbours together, at most `count` and about `size` bytes of them, if that is no less than `at_once` rows."""
     chunk: list[Row] = []
     held = 0
     for row in rows:
         chunk.append(row)
         held += row.size
-        if len(chunk) == count or held >= size:
+        # Half a batch is slow, and worth some room; but not any.
+        full = held >= size and (len(chunk) % at_once == 0 or held >= 4 * size)
+        if full or len(chunk) == count:
             yield chunk
             chunk, held = [], 0
     if chunk:
@@ -88,7 +90,7 @@ def portions(
         threads: that decode.
     """
     count = max(CHUNK_ROWS // size, 1) * size
-    planned = _planned(chunks(rows, count=count), processors, size)
+    planned = _planned(chunks(rows, at_once=size, count=count), processors, size)
     with ahead(planned) as coming, ThreadPoolExecutor(threads, "zoo-decode") as pool:
         pending: deque[tuple[Sequence[Row], list[int], list[Future[Ready | str]], bool]] = deque()
         try:
