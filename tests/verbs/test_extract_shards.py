@@ -299,6 +299,26 @@ def test_shards_of_the_dead_are_waited_for_and_taken(backbone: zoo.Backbone, tar
     assert said == ["waiting for 1 shard that other processes are working on"]
 
 
+def test_a_process_that_slept_while_others_took_its_shard_over_does_no_harm(
+    backbone: zoo.Backbone, tars: Path, expected: np.ndarray[Any, Any], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    awake: list[int] = []
+
+    def sleep(progress: Any) -> None:
+        if not awake:
+            awake.append(progress.rows)
+            for claim in (out / ".claims").glob("*.claim"):
+                os.utime(claim, (0, 0))
+            awake.append(extract_shards(backbone, tars, out).written)
+
+    done = extract_shards(backbone, tars, out, progress=sleep)
+    assert awake == [16, 3]
+    assert (done.written, done.rows) == (0, 70)
+    assert not [*out.glob(".claims/*.claim"), *out.glob(".tmp-*")]
+    same(zoo.read_features(out).features, expected)
+
+
 def test_ranks_begin_at_different_shards(
     backbone: zoo.Backbone, tars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
