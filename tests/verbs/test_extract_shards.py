@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -27,6 +28,13 @@ from zoo.verbs.extract import extract
 from zoo.verbs.extract_shards import extract_shards
 
 Members = Iterable[tuple[str, bytes]]
+
+
+def keys_of(command: str) -> set[str]:
+    """The keys that the page of commands lists."""
+    _, _, after = (Path(__file__).parents[2] / "docs" / "cli.md").read_text(encoding="utf-8").partition(command)
+    table = after.partition("| --- | --- |\n")[2].partition("\n\n")[0]
+    return {key for line in table.splitlines() for key in re.findall(r"`(\w+)`", line.split(" | ")[0])}
 
 
 def png(pixels: np.ndarray[Any, Any]) -> bytes:
@@ -90,6 +98,7 @@ def test_features_of_tars_are_those_of_the_same_rows(
 ) -> None:
     done = extract_shards(backbone, tars, tmp_path / "out")
     assert (done.shards, done.written, done.rows, done.unreadable, done.dim) == (3, 3, 70, 0, backbone.dim)
+    assert set(done.to_json()) == keys_of("`zoo extract ... -o FOLDER/ --json`")
     found = zoo.read_features(tmp_path / "out")
     same(found.features, expected)
     assert found.features.dtype == np.float32
