@@ -13,6 +13,7 @@ from program import Done, Zoo
 from zoo.records import ledger
 from zoo.records.entries import PastRun
 
+pytestmark = pytest.mark.xdist_group("ledger")  # one process makes what many tests here read
 BACKBONES = ("starter/glyph-cnn", "starter/pixels", "starter/glyph-cnn@random")
 NAMES = ("starter/glyph-cnn.letters", *BACKBONES[1:])
 ROWS = ("sklearn:digits", "--limit", "60")

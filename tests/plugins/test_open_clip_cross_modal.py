@@ -14,6 +14,7 @@ from tiny_open_clip import write_folder
 import zoo
 from zoo.cli.main import make_app
 
+pytestmark = pytest.mark.xdist_group("open_clip cross-modal")  # one process makes what many tests here read
 COLOURS = {"red": (200, 30, 30), "green": (30, 180, 30), "blue": (40, 40, 220)}
 
 

@@ -15,6 +15,7 @@ import zoo
 from zoo.models.pair_heads import PairHead
 from zoo.verbs.run import Interrupted
 
+pytestmark = pytest.mark.xdist_group("open_clip pairs")  # one process makes what many tests here read
 COLOURS = {"red": (200, 30, 30), "green": (30, 180, 30), "blue": (40, 40, 220), "grey": (128, 128, 128)}
 PLACES = {"left": (0, 16), "right": (16, 32)}
 

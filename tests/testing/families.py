@@ -62,7 +62,8 @@ def _torchvision() -> Iterator[Family]:
         small = "mnasnet0_5" if family == "mnasnet" else case.name
         slow = ("finetunes", "resumes", "exports") if family in light else _TRAINED
         heavy = family in ("inception", "maxvit", "vgg", "vit")
-        yield Family("torchvision", family, _named(f"torchvision/{small}"), case.size, slow, heavy)
+        size = 128 if family == "inception" else case.size  # more is for its second classifier, which zoo leaves out
+        yield Family("torchvision", family, _named(f"torchvision/{small}"), size, slow, heavy)
 
 
 def _timm() -> Iterator[Family]:

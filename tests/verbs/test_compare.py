@@ -15,6 +15,7 @@ from zoo.errors import UsageError, ZooError
 from zoo.records import home
 from zoo.verbs.run import Event, Interrupted
 
+pytestmark = pytest.mark.xdist_group("compare")  # or every process makes the comparisons that many tests read
 GLYPHS, PIXELS, WORDS = "starter/glyph-cnn", "starter/pixels", "starter/bag-of-words"
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
