@@ -91,7 +91,7 @@ def check_terms(team: Team, terms: tuple[Term, ...]) -> None:
     """
     for term in terms:
         if term.compares and team.size > 1:
-            refuse(team, f"{type(term).__name__} compares the rows of a batch with each other")
+            refuse(team, f"a term of this loss ({type(term).__name__}) compares the rows of a batch with each other")
 
 
 def refuse(team: Team, what: str) -> None:
