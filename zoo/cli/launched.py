@@ -98,7 +98,14 @@ class _Process:
             if self.rank == 0:
                 self._tell({"code": 1})
             raise
-        return self._end(code)
+        code = self._end(code)
+        if code != 0:
+            # Threads of a group that not all have left end the interpreter with an abort now and then, and with it the
+            # exit code.
+            for stream in (sys.stdout, sys.stderr, self.own):
+                stream.flush()
+            os._exit(code)
+        return code
 
     def _meet(self) -> Any:
         """Set up `torch.distributed`; the store by which an end is told."""
