@@ -132,6 +132,34 @@ def test_other_rows_and_other_choices_are_not_taken_for_these(digits: zoo.Datase
     assert zoo.compare([PIXELS], digits, shots=("all",), head="knn", out=out).protocol.cached == 0
 
 
+def test_random_weights_and_weights_of_classes_are_part_of_what_is_kept(digits: zoo.Dataset, tmp_path: Path) -> None:
+    def values(random: int, seeds: int, **more: Any) -> dict[int, float]:
+        training = zoo.Training(seed=random, **more)
+        out = zoo.Output(dir=str(tmp_path))
+        found = zoo.compare(["starter/glyph-cnn@random"], digits, shots=(4,), seeds=seeds, training=training, out=out)
+        return dict(zip(found.protocol.seeds, found.standings[0].values, strict=True))
+
+    first, second = values(0, 2), values(1, 1)
+    assert first[1] != second[1]  # the same draw by other frozen weights
+    assert values(0, 2) == first
+    weighted = zoo.Training(class_weights=",".join(["9", *["1"] * 9]))
+    out = zoo.Output(dir=str(tmp_path))
+    plain = zoo.compare([PIXELS], digits, shots=(4,), seeds=1, out=out).standings[0]
+    assert (
+        zoo.compare([PIXELS], digits, shots=(4,), seeds=1, training=weighted, out=out).standings[0].metrics
+        != plain.metrics
+    )
+
+
+def test_a_file_that_has_changed_is_read_anew(tmp_path: Path) -> None:
+    def compared(rows: int) -> Comparison:
+        lines = (f"{'good' if row % 2 else 'bad'} {row},{'up' if row % 2 else 'down'}\n" for row in range(rows))
+        (tmp_path / "told.csv").write_text("text,label\n" + "".join(lines))
+        return zoo.compare([WORDS], tmp_path / "told.csv", seeds=1, out=zoo.Output(dir=str(tmp_path)))
+
+    assert [sum(compared(rows).data[0].rows.values()) for rows in (20, 30)] == [20, 30]
+
+
 @pytest.fixture(scope="module")
 def joint(both: zoo.Dataset, tmp_path_factory: pytest.TempPathFactory) -> Comparison:
     """Image, text and both, though only the joint one was named."""

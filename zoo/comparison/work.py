@@ -37,6 +37,8 @@ class Entry:
     """Titles of those that it joins."""
     floor_of: str | None = None
     licence: str | None = None
+    random: bool = False
+    """Whether some of its weights are random: a solved head then depends on the seed that they came from."""
 
     @property
     def solved(self) -> bool:
@@ -138,7 +140,7 @@ def order_key(entry: Entry, fingerprint: str, training: Training, shots: Shots, 
     import zoo
 
     return key_of(
-        outcome=2,
+        outcome=3,
         zoo=zoo.__version__,
         backbone=entry.backbone,
         identity=entry.identity,
@@ -147,21 +149,24 @@ def order_key(entry: Entry, fingerprint: str, training: Training, shots: Shots, 
         training={name: value for name, value in vars(training).items() if name not in ("device", "seed", "strategy")},
         shots=shots,
         seed=seed,
+        weights_seed=training.seed if entry.random and entry.solved else None,
     )
 
 
-def facts_key(entry: Entry, fingerprint: str, device: str) -> str:
+def facts_key(entry: Entry, fingerprint: str, training: Training, device: str) -> str:
     """sha256 likewise; what it costs depends on the machine."""
     import platform
 
     import zoo
 
     return key_of(
-        facts=2,
+        facts=3,
         zoo=zoo.__version__,
         backbone=entry.backbone,
         identity=entry.identity,
         data=fingerprint,
+        weights_seed=training.seed if entry.random else None,
+        inputs=[training.pooling, training.image_size, training.channels],
         machine=[platform.node(), device],
     )
 

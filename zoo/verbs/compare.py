@@ -37,11 +37,10 @@ from zoo.transfer.options import Training
 from zoo.transfer.solvers import check_solvable
 from zoo.transfer.strategies import strategy_named
 from zoo.transfer.sweep import possible_shots
-from zoo.verbs.check import without_bad_files
+from zoo.verbs.check import opened_data, without_bad_files
 from zoo.verbs.comparing import assembled
 from zoo.verbs.config import Output
 from zoo.verbs.contenders import entries
-from zoo.verbs.contending import read_source
 from zoo.verbs.executors import carried_out
 from zoo.verbs.ledger import write_comparison
 from zoo.verbs.run import Event, Watch
@@ -219,7 +218,9 @@ class Work:
             self.watch(Event(note=f"{self.cached} of {self.cached + sum(len(g.orders) for g in groups)} are known"))
         gpus = _gpus(self.device)
         ended = 0
-        for group, done in carried_out(groups, executor=executor, jobs=jobs, gpus=gpus, watch=self._inner, stop=stop):
+        for group, done in carried_out(
+            groups, self.data, executor=executor, jobs=jobs, gpus=gpus, watch=self._inner, stop=stop
+        ):
             ended += max(len(group.orders), 1)
             self._take(group, done)
             self.watch(Event(doing="comparing", done=max(len(group.orders), 1), total=total))
@@ -282,7 +283,7 @@ class Work:
             else:
                 self.cached += 1
                 self.outcomes[entry.title, source.title][shots, seed] = outcome_of(*known)
-        own = facts_key(entry, data.fingerprint, self.device)
+        own = facts_key(entry, data.fingerprint, self.asked.training, self.device)
         known = kept.read(own)
         if known is not None:
             self.facts[entry.title, source.title] = facts_of(*known)
@@ -343,9 +344,11 @@ class Work:
             self.watch(event)
 
     def _read(self, source: Source) -> Dataset:
-        data = read_source(source, self.watch)
         if source.given is not None:
-            data = without_bad_files(data, source.read)
+            data = without_bad_files(source.given, source.read)
+        else:
+            self.watch_note(f"reading {source.name}")
+            data = opened_data(source.name, source.read)
         if data.task.kind in MANY_ANSWERS:
             raise UsageError(
                 f"zoo compare sets one answer a row side by side, and {source.name} is a task of {data.task.kind}",

@@ -111,6 +111,7 @@ def _entry(
         identity=identity(selections),
         parts=tuple(titled(each.name) for each in selections) if len(selections) > 1 and not alone else (),
         licence=" and ".join(sorted(licences)) or None,
+        random=any(each.weights is None for each in selections),
     )
 
 

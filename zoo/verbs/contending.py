@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.comparison.work import SAMPLE, Done, Facts, Group, Order, Outcome, Source
+from zoo.comparison.work import PROBE, SAMPLE, Done, Facts, Group, Order, Outcome, Source
 from zoo.data.types import Dataset, Examples
 from zoo.models.backbone import Backbone
 from zoo.models.fusion import Fused
@@ -22,6 +21,7 @@ from zoo.transfer.options import Training
 from zoo.transfer.solvers import decide, solve_head, solved_head
 from zoo.transfer.sweep import drawn
 from zoo.transfer.trained import load_trained
+from zoo.transfer.weighting import class_weights
 from zoo.verbs.check import opened_data
 from zoo.verbs.config import Output, RunConfig
 from zoo.verbs.costs import flops_of, metered, ms_per_row
@@ -35,40 +35,39 @@ Array = NDArray[Any]
 Stop = Callable[[], bool]
 
 
-def carry_out(group: Group, watch: Watch, stop: Stop) -> Done:
+def carry_out(group: Group, watch: Watch, stop: Stop, data: Dataset | None = None) -> Done:
     """Outcomes of every order of the group, and the facts where they are wanted.
+
+    Args:
+        group: the work.
+        watch: called with rows and heads as they are done.
+        stop: asked after every step of a training.
+        data: of the group's source, where they have been read.
 
     Raises:
         ZooError: what keeps this contender from these data.
         Interrupted: `stop` said so.
     """
-    data = read_source(group.source, watch)
+    data = data or group.source.given or _read(group.source)
     if group.entry.solved:
         return _solved(group, data, watch)
     order = group.orders[0] if group.orders else None
     outcomes = {} if order is None else {order.key: _trained(group, order, data, watch, stop)}
     facts = None
     if group.facts is not None:
-        opened = _opened(group, data, watch)
-        facts = _facts(group, opened.backbone, opened.data, opened.features(opened.held))
+        frozen = _Frozen(*_opened(group, data), group.training.device, watch)
+        facts = _facts(group, frozen, frozen.features(frozen.held))
     return Done(outcomes, facts)
-
-
-def read_source(source: Source, watch: Watch) -> Dataset:
-    """The rows of a data set with every modality it has, once a process."""
-    if source.given is not None:
-        return source.given
-    watch(Event(note=f"reading {source.name}"))
-    return _read(source)
 
 
 @functools.lru_cache(maxsize=4)
 def _read(source: Source) -> Dataset:
+    """The rows of a data set with every modality it has, once for the life of a worker."""
     return opened_data(source.name, source.read)
 
 
 @dataclass(frozen=True)
-class _Opened:
+class _Frozen:
     """A frozen backbone beside the rows as it takes them."""
 
     backbone: Backbone
@@ -105,53 +104,55 @@ def _config(group: Group, seed: int, strategy: str) -> RunConfig:
     )
 
 
-def _opened(group: Group, data: Dataset, watch: Watch) -> _Opened:
-    """The frozen backbone; a probe is what any contender would be at the least."""
-    plain = Training(pooling=group.training.pooling, device=group.training.device, image_size=group.training.image_size)
-    config = _config(replace(group, training=plain), group.training.seed, "linear-probe")
+def _opened(group: Group, data: Dataset) -> tuple[Backbone, Dataset]:
+    """The frozen backbone beside the rows as it takes them; a probe is what any contender would be at the least."""
+    given = group.training
+    plain = Training(pooling=given.pooling, device=given.device, image_size=given.image_size, channels=given.channels)
+    config = _config(replace(group, training=given if group.entry.solved else plain), given.seed, PROBE)
     opened = open_job(config, None, data, lambda event: None)
-    return _Opened(opened.backbone, opened.data, group.training.device, watch)
+    return opened.backbone, opened.data
 
 
 def _solved(group: Group, data: Dataset, watch: Watch) -> Done:
     with metered(choose_device(group.training.device)) as meter:
-        opened = _opened(group, data, watch)
-        held_features = opened.features(opened.held)
-        facts = _facts(group, opened.backbone, opened.data, held_features) if group.facts is not None else None
+        frozen = _Frozen(*_opened(group, data), group.training.device, watch)
+        held = frozen.features(frozen.held)
+        facts = _facts(group, frozen, held) if group.facts is not None else None
     facts = None if facts is None else replace(facts, memory=meter.peak)
     if not group.orders:
         return Done({}, facts)
-    train, task = opened.data.splits["train"], opened.data.task
-    assert train.targets is not None
-    head = group.training.head or "linear"
-    features = opened.features(train)
-    parts = parts_of(opened.backbone)
-    outcomes = {}
+    features, outcomes = frozen.features(frozen.data.splits["train"]), {}
     for order in group.orders:
-        rows = drawn(train.names, train.targets, task, order.shots, order.seed)
-        started = time.perf_counter()
-        solution = solve_head(head, features[rows], train.targets[rows], task, seed=order.seed)
-        seconds = time.perf_counter() - started
-        found = solved_head(head, solution, task, features.shape[1])
-        outcomes[order.key] = Outcome(
-            predictions=decide(found, task, held_features),
-            rows=len(rows),
-            seconds=seconds,
-            memory=None,
-            trained=sum(p.numel() for p in found.parameters()),
-            chosen=solution.said,
-            spoiled={
-                name: decide(found, task, changed)
-                for name, changed in spoiled_features(held_features, features[rows], parts, order.seed)
-            }
-            if isinstance(opened.backbone, Fused)
-            else {
-                name: decide(found, task, opened.features(changed))
-                for name, changed in spoiled_rows(opened.held, order.seed)
-            },
-        )
+        outcomes[order.key] = _head(group, order, frozen, features, held)
         watch(Event(doing="solving", done=1, total=len(group.orders)))
     return Done(outcomes, facts)
+
+
+def _head(
+    group: Group, order: Order, frozen: _Frozen, features: NDArray[np.float32], held: NDArray[np.float32]
+) -> Outcome:
+    """A head solved on the rows of one draw."""
+    train, task, training = frozen.data.splits["train"], frozen.data.task, group.training
+    assert train.targets is not None
+    rows = drawn(train.names, train.targets, task, order.shots, order.seed)
+    targets = train.targets[rows]
+    weights = None if training.class_weights is None else class_weights(training.class_weights, task, targets)
+    head = training.head or "linear"
+    solution = solve_head(head, features[rows], targets, task, seed=order.seed, class_weights=weights)
+    found = solved_head(head, solution, task, features.shape[1])
+    if isinstance(frozen.backbone, Fused):
+        spoiled = spoiled_features(held, features[rows], parts_of(frozen.backbone))
+    else:
+        spoiled = ((name, frozen.features(changed)) for name, changed in spoiled_rows(frozen.held))
+    return Outcome(
+        predictions=decide(found, task, held),
+        rows=len(rows),
+        seconds=solution.seconds,
+        memory=None,
+        trained=sum(p.numel() for p in found.parameters()),
+        chosen=solution.said,
+        spoiled={name: decide(found, task, changed) for name, changed in spoiled},
+    )
 
 
 def _trained(group: Group, order: Order, data: Dataset, watch: Watch, stop: Stop) -> Outcome:
@@ -184,7 +185,7 @@ def _trained(group: Group, order: Order, data: Dataset, watch: Watch, stop: Stop
         trained=result.get("trained_params"),
         chosen=str(result.get("strategy", "")),
         run=str(path.absolute()),
-        spoiled={name: np.asarray(trained.predict(changed)) for name, changed in spoiled_rows(own, order.seed)},
+        spoiled={name: np.asarray(trained.predict(changed)) for name, changed in spoiled_rows(own)},
     )
 
 
@@ -204,16 +205,15 @@ def with_rows(data: Dataset, order: Order) -> Dataset:
     )
 
 
-def _facts(group: Group, backbone: Backbone, data: Dataset, features: NDArray[np.float32]) -> Facts:
-    device = choose_device(group.training.device)
-    held = data.splits[data.held_out]
+def _facts(group: Group, frozen: _Frozen, features: NDArray[np.float32]) -> Facts:
+    device, backbone = choose_device(group.training.device), frozen.backbone
     return Facts(
         params=sum(p.numel() for p in backbone.parameters()),
         dim=backbone.dim,
-        flops=flops_of(backbone, held.select([0]), device),
-        ms_per_row=ms_per_row(backbone, held, device),
+        flops=flops_of(backbone, frozen.held.select([0]), device),
+        ms_per_row=ms_per_row(backbone, frozen.held, device),
         features=features[:SAMPLE],
-        shared=_shared(group, data, backbone),
+        shared=_shared(group, frozen.data, backbone),
     )
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import multiprocessing
 import os
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
 
 from zoo.comparison.work import Done, Group
+from zoo.data.types import Dataset
 from zoo.errors import UnknownNameError, UsageError, ZooError
 from zoo.verbs.run import Interrupted, Watch
 
@@ -23,12 +24,20 @@ TRIES = 2
 
 
 def carried_out(
-    groups: Sequence[Group], *, executor: str, jobs: int | None, gpus: int, watch: Watch, stop: Stop
+    groups: Sequence[Group],
+    data: Mapping[str, Dataset],
+    *,
+    executor: str,
+    jobs: int | None,
+    gpus: int,
+    watch: Watch,
+    stop: Stop,
 ) -> Finished:
     """Every group with what came of it, in the order in which they end.
 
     Args:
         groups: the work; independent of each other.
+        data: by title, as they have been read; other processes read them by themselves.
         executor: "local" or "ray".
         jobs: at once; None: one for each GPU, or one.
         gpus: that this machine has.
@@ -47,14 +56,14 @@ def carried_out(
     if executor == "ray":
         return _on_ray(groups, gpus=1 if gpus else 0, stop=stop)
     count = min(jobs or max(gpus, 1), len(groups))
-    return _here(groups, watch, stop) if count <= 1 else _in_processes(groups, count, gpus, stop)
+    return _here(groups, data, watch, stop) if count <= 1 else _in_processes(groups, count, gpus, stop)
 
 
-def _here(groups: Sequence[Group], watch: Watch, stop: Stop) -> Finished:
+def _here(groups: Sequence[Group], data: Mapping[str, Dataset], watch: Watch, stop: Stop) -> Finished:
     for group in groups:
         if stop():
             raise Interrupted("the comparison was stopped", help="the same command goes on with it")
-        yield group, _one(group, watch, stop)
+        yield group, _one(group, watch, stop, data[group.source.title])
 
 
 def _in_processes(groups: Sequence[Group], count: int, gpus: int, stop: Stop) -> Finished:
@@ -143,12 +152,12 @@ def _visible() -> list[str]:
     return given.split(",") if given else [str(index) for index in range(torch.cuda.device_count())]
 
 
-def _one(group: Group, watch: Watch, stop: Stop) -> Done | ZooError:
+def _one(group: Group, watch: Watch, stop: Stop, data: Dataset | None = None) -> Done | ZooError:
     """What came of it; a contender that fails costs itself alone, whatever the fault."""
     from zoo.verbs.contending import carry_out
 
     try:
-        return carry_out(group, watch, stop)
+        return carry_out(group, watch, stop, data)
     except Interrupted:
         raise
     except ZooError as error:

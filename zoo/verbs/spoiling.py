@@ -19,7 +19,7 @@ GREY, SIDE = 128, 224
 """Of the image that says nothing."""
 
 
-def spoiled_features(held: Array, train: Array, parts: Sequence[Part], seed: int) -> Iterator[tuple[str, Array]]:
+def spoiled_features(held: Array, train: Array, parts: Sequence[Part]) -> Iterator[tuple[str, Array]]:
     """Features joined of several backbones, with the columns of each modality dropped, then shuffled.
 
     Dropped is the mean of the training rows; shuffled are the columns of another held-out row. Of modalities that only
@@ -29,7 +29,6 @@ def spoiled_features(held: Array, train: Array, parts: Sequence[Part], seed: int
         held: (N, D).
         train: (n, D).
         parts: of the fused backbone.
-        seed: of the shuffling.
 
     Yields:
         "image dropped" and the like, with (N, D).
@@ -44,19 +43,20 @@ def spoiled_features(held: Array, train: Array, parts: Sequence[Part], seed: int
         silent, foreign = held, held
         for part in taking:
             silent = dropped(silent, part.columns, train)
-            foreign = shuffled(foreign, part.columns, seed=seed)
+            foreign = shuffled(foreign, part.columns)
         yield f"{modality} dropped", silent
         yield f"{modality} shuffled", foreign
 
 
-def spoiled_rows(held: Examples, seed: int) -> Iterator[tuple[str, Examples]]:
+def spoiled_rows(held: Examples) -> Iterator[tuple[str, Examples]]:
     """Rows of several modalities, with each of them dropped, then shuffled.
 
-    Dropped is a grey image, an empty text or silence; shuffled is what another row has.
+    Dropped is a grey image, an empty text or silence; shuffled is what another row has, the same one for every head, so
+    that a frozen backbone sees these rows once.
     """
     if len(held.inputs) < 2:
         return
-    order = other_rows(len(held), seed)
+    order = other_rows(len(held), 0)
     for modality, column in held.inputs.items():
         yield f"{modality} dropped", _with(held, {modality: [_nothing(value) for value in column]})
         yield f"{modality} shuffled", _with(held, {modality: [column[row] for row in order]})
