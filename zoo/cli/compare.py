@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from zoo.cli import console, options
 from zoo.cli.options import under
 from zoo.cli.parsing import Grouped, given, names, options_of
+from zoo.cli.standings import show
 from zoo.cli.stopping import stoppable
 from zoo.errors import UsageError
-
-if TYPE_CHECKING:
-    from zoo.comparison.result import Comparison, Data, Shots, Standing
 
 PAGES = {".html": "html", ".md": "markdown"}
 """Endings of pages, and what the verb calls them."""
@@ -123,81 +120,3 @@ def compare(
         console.note(f"wrote {report}")
     if found.failures:
         raise typer.Exit(1)
-
-
-def show(found: Comparison, folder: Path) -> None:
-    """What was found in sentences, a table for each data set, and where the rest lies."""
-    for sentence in found.findings:
-        console.print_text(sentence)
-    for data in found.data:
-        console.print_text("")
-        _table(found, data)
-    if found.overall:
-        console.print_text("")
-        rows = [
-            [each.contender, f"{each.mean_rank:.2f}{console.between(each.interval)}", str(each.data)]
-            for each in found.overall
-        ]
-        console.print_table(["contender", "mean rank", "data sets"], rows)
-    for name, why in (found.failures or {}).items():
-        console.note(f"failed    {name}: {why}")
-    done = found.protocol
-    console.print_text("")
-    console.print_text(f"saved     {folder}  ({done.computed} measured now, {done.cached} known from earlier)")
-    console.print_text(f"next      zoo report {folder} --html report.html")
-
-
-def _table(found: Comparison, data: Data) -> None:
-    """Contenders by value, then floors, then the answer that needs no model."""
-    rows = {split: f"{count:,} {split}" for split, count in data.rows.items()}
-    shots = list(dict.fromkeys(each.shots for each in found.standings if each.data == data.name))
-    most = max(shots, key=lambda each: float("inf") if each == "all" else float(each))
-    console.print_text(f"{data.name}  {' / '.join(rows.values())}, {data.task}, {data.held_out} {data.metric}")
-    fewer = [each for each in shots if each != most]
-    header = ["contender", f"{data.metric}, {most} rows" if most == "all" else f"{data.metric}, {most} shots"]
-    header += ["rank", f"less {found.protocol.reference}", *map(str, fewer), "params", "ms/row", "training"]
-    own = [each for each in found.standings if each.data == data.name and each.shots == most]
-    floors = {each.title for each in found.contenders if each.floor_of is not None}
-    lower = data.metric in ("log_loss", "rmse", "mae", "ece")
-    own.sort(key=lambda each: (each.contender in floors, (each.value or 0.0) * (1 if lower else -1)))
-    table = [_row(found, data, each, fewer) for each in own]
-    blank = [""] * (len(header) - 2)
-    always = "n/a" if data.trivial is None else f"{data.trivial:.3f}"
-    console.print_table(header, [*table, ["always the same answer", always, *blank]])
-
-
-def _row(found: Comparison, data: Data, standing: Standing, fewer: Sequence[Shots]) -> list[str]:
-    contender = next(each for each in found.contenders if each.title == standing.contender)
-    cost = standing.cost
-    curve = {
-        each.shots: each.value
-        for each in found.standings
-        if each.data == data.name and each.contender == standing.contender
-    }
-    return [
-        standing.contender,
-        _value(standing.value) + console.between(standing.interval),
-        "" if standing.rank is None else str(standing.rank),
-        _apart(found, data, standing.contender),
-        *(_value(curve.get(each)) for each in fewer),
-        console.human_count(contender.params),
-        "?" if cost is None or cost.ms_per_row is None else f"{cost.ms_per_row:.1f}",
-        "?" if cost is None else _seconds(cost.train_seconds),
-    ]
-
-
-def _apart(found: Comparison, data: Data, title: str) -> str:
-    reference = found.protocol.reference
-    for each in found.differences:
-        if each.data == data.name and {each.of, each.since} == {title, reference}:
-            value = each.value if each.of == title else -each.value
-            return f"{value:+.3f}{'' if each.sure else ' (may be chance)'}"
-    return "reference" if title == reference else ""
-
-
-def _value(value: float | None) -> str:
-    return "n/a" if value is None else f"{value:.3f}"
-
-
-def _seconds(seconds: float) -> str:
-    return f"{seconds:.1f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
