@@ -24,7 +24,9 @@ def test_the_table_has_contenders_floors_and_the_trivial_answer(zoo: Zoo) -> Non
     assert lines[0].startswith(("dots is best on sklearn:digits", "pixels is best on sklearn:digits"))
     table = [line.split("  ")[0] for line in lines if line.startswith(("dots", "pixels", "always"))][1:]
     assert sorted(table[:2]) == ["dots", "pixels"]
-    assert table[2:] == ["dots (random)", "always the same answer"]
+    assert table[2:4] == ["dots (random)", "always the same answer"]
+    assert sorted(table[4:6]) == ["dots", "pixels"]  # further metrics, and what each costs
+    assert lines[-6].split() == ["macro_f1", "log_loss", "ece", "params", "FLOPs", "ms/row", "training", "memory"]
     assert "reference" in done.out
     again = zoo("compare", "dots=starter/glyph-cnn", *PIXELS, "--json", "--report", "page.md")
     assert "dots is best" in Path("page.md").read_text() or "pixels is best" in Path("page.md").read_text()
