@@ -87,6 +87,19 @@ class Group:
         """For people."""
         return f"{self.entry.title} on {self.source.title}"
 
+    @property
+    def job(self) -> str:
+        """As `--only` takes it: the same whatever is known already."""
+        if not self.orders:
+            return self.name
+        return job_name(self.entry, self.source, self.orders[0].shots, self.orders[0].seed)
+
+
+def job_name(entry: Entry, source: Source, shots: Shots, seed: int) -> str:
+    """Of what one worker does at once: all heads of a contender on the same data, or one of its trainings."""
+    whole = f"{entry.title} on {source.title}"
+    return whole if entry.solved else f"{whole}, {shots} shots, seed {seed}"
+
 
 @dataclass(frozen=True)
 class Outcome:

@@ -22,7 +22,7 @@ from zoo.comparison.work import PROBE, Entry
 from zoo.records.runs import environment
 
 if TYPE_CHECKING:
-    from zoo.verbs.compare import Work
+    from zoo.verbs.cells import Work
 
 T = TypeVar("T")
 

@@ -1,126 +1,205 @@
-"""Where the work of a comparison is done: in this process, in several, or on a Ray cluster."""
+"""Where independent pieces of work are done: in this process, in several, or on a Ray cluster."""
 
 from __future__ import annotations
 
+import importlib.util
+import inspect
 import multiprocessing
 import os
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
-from zoo.comparison.work import Done, Group
-from zoo.data.types import Dataset
 from zoo.errors import UnknownNameError, UsageError, ZooError
-from zoo.verbs.run import Interrupted, Watch
+from zoo.verbs.run import Interrupted
 
+T = TypeVar("T")
+R = TypeVar("R")
 Stop = Callable[[], bool]
-Finished = Iterator[tuple[Group, Done | ZooError]]
 EXECUTORS = ("local", "ray")
-TRIES = 2
-"""Of a group whose worker was lost."""
 
 
-def carried_out(
-    groups: Sequence[Group],
-    data: Mapping[str, Dataset],
-    *,
-    executor: str,
-    jobs: int | None,
-    gpus: int,
-    watch: Watch,
-    stop: Stop,
-) -> Finished:
-    """Every group with what came of it, in the order in which they end.
+class Fault(ZooError):  # noqa: N818  (no fault of the data or of the options)
+    """What a library raised, or the loss of a worker."""
 
-    Args:
-        groups: the work; independent of each other.
-        data: by title, as they have been read; other processes read them by themselves.
-        executor: "local" or "ray".
-        jobs: at once; None: one for each GPU, or one.
-        gpus: that this machine has.
-        watch: called with what goes on inside, where the work is done in this process.
-        stop: asked between groups, and after every step in this process.
+
+@dataclass(frozen=True)
+class Pieces(Generic[T, R]):
+    """Work of one kind in pieces that are independent of each other."""
+
+    items: Sequence[T]
+    do: Callable[[T], R]
+    """In whatever process: it and the pieces can be pickled, and it needs nothing of this process."""
+    here: Callable[[T], R]
+    """The same in this process, where progress may be shown and what has been read need not be read again."""
+    name: Callable[[T], str]
+    """Of a piece, for people."""
+    whole: str
+    """What the pieces make, for people: "comparison"."""
+
+    def check(self, stop: Stop) -> None:
+        """Leave where that is wished.
+
+        Raises:
+            Interrupted: it is.
+        """
+        if stop():
+            raise Interrupted(f"the {self.whole} was stopped", help="the same command goes on with it")
+
+
+def check_executor(executor: str, jobs: int | None) -> None:
+    """Refuse what would be noticed after the data were read.
 
     Raises:
         UnknownNameError: no such executor.
-        UsageError: Ray is not installed.
-        Interrupted: `stop` said so.
+        UsageError: Ray is not installed, or a number of jobs that cannot be meant.
     """
     if executor not in EXECUTORS:
         raise UnknownNameError("executor", executor, EXECUTORS, help=f"use {' or '.join(EXECUTORS)}")
     if jobs is not None and jobs < 1:
         raise UsageError(f"--jobs {jobs} is not above 0", help="give a positive number, or leave it out")
+    if executor == "ray" and importlib.util.find_spec("ray") is None:
+        raise UsageError(
+            "--executor ray needs Ray, which is not installed", help='install it with: pip install "zoo[ray]"'
+        )
+
+
+def carried_out(
+    work: Pieces[T, R], *, executor: str, jobs: int | None, gpus: int, stop: Stop = lambda: False
+) -> Iterator[tuple[T, R | ZooError]]:
+    """Every piece with what came of it, in the order in which they end; one that fails costs itself alone.
+
+    Args:
+        work: the pieces.
+        executor: "local" or "ray".
+        jobs: at once; None: one for each GPU, or one; as many as a cluster has room for.
+        gpus: that this machine has, and of which each piece needs one where there are any.
+        stop: asked between pieces.
+
+    Raises:
+        UnknownNameError, UsageError: as `check_executor`.
+        Interrupted: `stop` said so.
+    """
+    check_executor(executor, jobs)
     if executor == "ray":
-        return _on_ray(groups, gpus=1 if gpus else 0, stop=stop)
-    count = min(jobs or max(gpus, 1), len(groups))
-    return _here(groups, data, watch, stop) if count <= 1 else _in_processes(groups, count, gpus, stop)
+        from zoo.verbs.cluster import on_ray
+
+        return on_ray(work, jobs=jobs, gpus=1 if gpus else 0, stop=stop)
+    count = jobs_here(jobs, gpus, len(work.items))
+    if count <= 1:
+        return _here(work, stop)
+    return _in_processes(work, count, gpus, stop)
 
 
-def _here(groups: Sequence[Group], data: Mapping[str, Dataset], watch: Watch, stop: Stop) -> Finished:
-    for group in groups:
-        if stop():
-            raise Interrupted("the comparison was stopped", help="the same command goes on with it")
-        yield group, _one(group, watch, stop, data[group.source.title])
+def jobs_here(jobs: int | None, gpus: int, pieces: int) -> int:
+    """How many processes take part on this machine."""
+    return min(jobs or max(gpus, 1), pieces)
 
 
-def _in_processes(groups: Sequence[Group], count: int, gpus: int, stop: Stop) -> Finished:
-    """Processes that take one group after another; one that dies costs its group a try, and the others nothing."""
-    slots = [_Slot(index, gpus, threads=max((os.cpu_count() or 1) // count, 1)) for index in range(count)]
-    lost: list[Group] = []
+def gpus_of(device: str) -> int:
+    """How many cards of this machine a device such as "cuda" means; 0: none."""
+    if device.partition(":")[0] != "cuda":
+        return 0
+    import torch
+
+    return torch.cuda.device_count() if device == "cuda" else 1
+
+
+def answer(do: Callable[[T], R], piece: T) -> R | ZooError:
+    """What came of a piece, whatever the fault.
+
+    Raises:
+        Interrupted: it was asked to stop.
+    """
     try:
-        for group, found in _shared_out(groups, slots, stop):
+        return do(piece)
+    except Interrupted:
+        raise
+    except ZooError as error:
+        return error
+    except Exception as error:  # noqa: BLE001  (a fault of one piece, in whatever library)
+        lines = str(error).strip().splitlines()
+        said = f"{type(error).__name__}: {lines[0] if lines else 'no reason given'}"
+        return Fault(said, details=traceback.format_exc().splitlines())
+
+
+def answer_away(do: Callable[[T], R], piece: T) -> R | ZooError:
+    """The same, to be sent to another process: of an error what it says and its kind."""
+    found = answer(do, piece)
+    return _plain(found) if isinstance(found, ZooError) else found
+
+
+def _plain(error: ZooError) -> ZooError:
+    """The nearest kind of error that can be pickled: one that is made of what it says alone."""
+    kind = next(each for each in type(error).__mro__ if inspect.getattr_static(each, "__init__") is ZooError.__init__)
+    found: ZooError = kind(error.what, help=error.help, details=error.details)
+    return found
+
+
+def _here(work: Pieces[T, R], stop: Stop) -> Iterator[tuple[T, R | ZooError]]:
+    for piece in work.items:
+        work.check(stop)
+        yield piece, answer(work.here, piece)
+
+
+def _in_processes(work: Pieces[T, R], count: int, gpus: int, stop: Stop) -> Iterator[tuple[T, R | ZooError]]:
+    """Processes that take one piece after another; one that dies costs its piece a try, and the others nothing."""
+    threads = max((os.cpu_count() or 1) // count, 1)
+    slots = [_Slot(work.do, index, gpus, threads=threads) for index in range(count)]
+    lost: list[T] = []
+    try:
+        for piece, found in _shared_out(work, work.items, slots, stop):
             if isinstance(found, BrokenProcessPool):
-                lost.append(group)  # once more, alone, for it may have lacked memory
+                lost.append(piece)  # once more, alone, for it may have lacked memory
             else:
-                yield group, found
-        for group, found in _shared_out(lost, slots[:1], stop):
-            yield group, _killed(group) if isinstance(found, BrokenProcessPool) else found
+                yield piece, found
+        for piece, found in _shared_out(work, lost, slots[:1], stop):
+            yield piece, _killed(work.name(piece)) if isinstance(found, BrokenProcessPool) else found
     finally:
         for slot in slots:
             slot.end()
 
 
 def _shared_out(
-    groups: Sequence[Group], slots: Sequence[_Slot], stop: Stop
-) -> Iterator[tuple[Group, Done | ZooError | BrokenProcessPool]]:
-    waiting, idle = list(reversed(groups)), list(slots)
-    running: dict[Future[Done | ZooError], tuple[_Slot, Group]] = {}
+    work: Pieces[T, R], pieces: Sequence[T], slots: Sequence[_Slot], stop: Stop
+) -> Iterator[tuple[T, R | ZooError | BrokenProcessPool]]:
+    waiting, idle = list(reversed(pieces)), list(slots)
+    running: dict[Future[R | ZooError], tuple[_Slot, T]] = {}
     while waiting or running:
-        if stop():
-            raise Interrupted("the comparison was stopped", help="the same command goes on with it")
+        work.check(stop)
         while waiting and idle:
-            slot, group = idle.pop(), waiting.pop()
-            running[slot.submit(group)] = slot, group
+            slot, piece = idle.pop(), waiting.pop()
+            running[slot.submit(piece)] = slot, piece
         ended, _ = wait(running, timeout=0.5, return_when=FIRST_COMPLETED)
         for future in ended:
-            slot, group = running.pop(future)
+            slot, piece = running.pop(future)
             found = _result(future)
             if isinstance(found, BrokenProcessPool):
                 slot.end()
             idle.append(slot)
-            yield group, found
+            yield piece, found
 
 
 class _Slot:
     """A process with its card and its share of the processor; another one where it has died."""
 
-    def __init__(self, index: int, gpus: int, threads: int) -> None:
-        self.index, self.gpus, self.threads = index, gpus, threads
+    def __init__(self, do: Callable[[Any], Any], index: int, gpus: int, threads: int) -> None:
+        self.do, self.index, self.gpus, self.threads = do, index, gpus, threads
         self.pool: ProcessPoolExecutor | None = None
 
-    def submit(self, group: Group) -> Future[Done | ZooError]:
-        """Begin with a group."""
+    def submit(self, piece: Any) -> Future[Any]:
+        """Begin with a piece."""
         if self.pool is None:
             self.pool = ProcessPoolExecutor(
                 1,
                 mp_context=multiprocessing.get_context("spawn"),
                 initializer=_begin,
-                initargs=(self.index, self.gpus, self.threads),
+                initargs=(self.do, self.index, self.gpus, self.threads),
             )
-        return self.pool.submit(_alone, group)
+        return self.pool.submit(_alone, piece)
 
     def end(self) -> None:
         """No work goes on that nobody waits for."""
@@ -132,7 +211,11 @@ class _Slot:
             self.pool = None
 
 
-def _begin(index: int, gpus: int, threads: int) -> None:
+_DOES: list[Callable[[Any], Any]] = []
+"""Of a process that takes part: what it does with each piece, which it is told once, for the rows may be in it."""
+
+
+def _begin(do: Callable[[Any], Any], index: int, gpus: int, threads: int) -> None:
     """Ctrl-C is for the parent alone."""
     import signal
 
@@ -143,6 +226,7 @@ def _begin(index: int, gpus: int, threads: int) -> None:
     import torch
 
     torch.set_num_threads(min(threads, torch.get_num_threads()))
+    _DOES.append(do)
 
 
 def _visible() -> list[str]:
@@ -152,69 +236,19 @@ def _visible() -> list[str]:
     return given.split(",") if given else [str(index) for index in range(torch.cuda.device_count())]
 
 
-def _one(group: Group, watch: Watch, stop: Stop, data: Dataset | None = None) -> Done | ZooError:
-    """What came of it; a contender that fails costs itself alone, whatever the fault."""
-    from zoo.verbs.contending import carry_out
-
-    try:
-        return carry_out(group, watch, stop, data)
-    except Interrupted:
-        raise
-    except ZooError as error:
-        return ZooError(error.what, help=error.help, details=error.details)  # a plain one, which travels
-    except Exception as error:  # noqa: BLE001  (a fault of one contender, in whatever library)
-        return ZooError(f"{type(error).__name__}: {error}", details=traceback.format_exc().splitlines())
+def _alone(piece: Any) -> Any:
+    return answer_away(_DOES[0], piece)
 
 
-def _alone(group: Group) -> Done | ZooError:
-    return _one(group, lambda event: None, lambda: False)
-
-
-def _result(future: Future[Done | ZooError]) -> Done | ZooError | BrokenProcessPool:
+def _result(future: Future[R | ZooError]) -> R | ZooError | BrokenProcessPool:
     try:
         return future.result()
     except BrokenProcessPool as error:
         return error
 
 
-def _killed(group: Group) -> ZooError:
-    return ZooError(
-        f"the process of {group.name} died twice, the second time alone",
+def _killed(name: str) -> ZooError:
+    return Fault(
+        f"the process of {name} died twice, the second time alone",
         help="it may have lacked memory: give --batch-size, or a smaller backbone",
     )
-
-
-def _on_ray(groups: Sequence[Group], *, gpus: int, stop: Stop) -> Finished:
-    """Tasks of a Ray cluster, which starts those anew whose worker died.
-
-    The cluster is that of `RAY_ADDRESS`, or one on this machine. Files are those that the workers see.
-    """
-    try:
-        import ray
-    except ImportError as error:
-        raise UsageError(
-            "--executor ray needs Ray, which is not installed", help='install it with: pip install "zoo[ray]"'
-        ) from error
-    if not ray.is_initialized():
-        ray.init(log_to_driver=False, include_dashboard=False)
-    task = ray.remote(num_gpus=gpus, max_retries=TRIES)(_alone)
-    waiting = {task.remote(_portable(group)): group for group in groups}
-    try:
-        while waiting:
-            if stop():
-                raise Interrupted("the comparison was stopped", help="the same command goes on with it")
-            ended, _ = ray.wait(list(waiting), timeout=0.5)
-            for each in ended:
-                group = waiting.pop(each)
-                try:
-                    found = ray.get(each)
-                except ray.exceptions.RayError as error:
-                    found = ZooError(f"the worker of {group.name} was lost: {type(error).__name__}")
-                yield group, found
-    finally:
-        for each in waiting:
-            ray.cancel(each, force=True)
-
-
-def _portable(group: Group) -> Group:
-    return replace(group, runs=str(Path(group.runs).absolute()))
