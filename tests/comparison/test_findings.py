@@ -70,6 +70,12 @@ def test_the_best_is_named_with_its_interval_and_with_who_is_as_good() -> None:
     assert findings(third)[0].endswith("; nose cannot be told from it on 200 rows.")
 
 
+def test_of_learning_curves_the_difference_after_most_rows_counts() -> None:
+    early = replace(apart("eye", "ear", -0.01, 0.6), shots=4)
+    found = comparison(differences=(early, apart("eye", "ear", -0.2, 0.001)))
+    assert findings(found)[0].endswith("; every other contender is significantly worse.")
+
+
 def test_less_is_better_where_the_metric_says_so() -> None:
     data = replace(SHOP, task="regression", metric="rmse", trivial=2.0)
     assert findings(replace(comparison(), data=(data,)))[0].startswith("eye is best on shop: RMSE 0.700")
@@ -82,6 +88,7 @@ def test_less_is_better_where_the_metric_says_so() -> None:
         (0.89, 0.6, "Random weights do as well as those of ear (0.890 against 0.900): pretraining brings nothing sure"),
         (0.87, 0.01, "Random weights reach 92% of what ear is above the trivial answer (0.870 against 0.900)"),
         (0.70, 0.001, None),
+        (0.97, 0.001, "Random weights do better than those of ear (0.970 against 0.900): transfer is negative here."),
     ],
 )
 def test_a_floor_that_is_nearly_as_good_is_said_and_one_that_is_not_is_left_out(

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from itertools import chain
 
 from zoo.comparison.naming import metric
-from zoo.comparison.result import Apart, Comparison, Contender, Data, Standing
+from zoo.comparison.result import Apart, Comparison, Contender, Data, Shots, Standing
 from zoo.data.audit import LEAK_MARK
 from zoo.transfer.metrics import greater_is_better
 
@@ -40,8 +40,10 @@ class _Board:
     def __init__(self, found: Comparison, data: Data) -> None:
         self.found, self.data = found, data
         rows = [each for each in found.standings if each.data == data.name]
-        most = max((each.shots for each in rows), key=lambda s: float("inf") if s == "all" else float(s), default="all")
-        self.rows = {each.contender: each for each in rows if each.shots == most and each.value is not None}
+        self.most: Shots = max(
+            (each.shots for each in rows), key=lambda s: float("inf") if s == "all" else float(s), default="all"
+        )
+        self.rows = {each.contender: each for each in rows if each.shots == self.most and each.value is not None}
         self.who: Mapping[str, Contender] = {each.title: each for each in found.contenders}
         self.sign = 1 if greater_is_better(data.metric) else -1
         self.on = f"On {data.name}, " if len(found.data) > 1 else ""
@@ -53,10 +55,10 @@ class _Board:
         return sorted(own, key=lambda each: -self.sign * (each.value or 0.0))
 
     def apart(self, one: str, other: str) -> Apart | None:
-        """`one` less `other`, or the reverse."""
-        return next(
-            (a for a in self.found.differences if a.data == self.data.name and {a.of, a.since} == {one, other}), None
-        )
+        """`one` less `other`, or the reverse, after most training rows."""
+        where = (self.data.name, self.most)
+        own = (each for each in self.found.differences if (each.data, each.shots) == where)
+        return next((each for each in own if {each.of, each.since} == {one, other}), None)
 
     def said(self, standing: Standing) -> str:
         """Its value with the interval."""
@@ -93,9 +95,8 @@ def _best(board: _Board) -> Iterator[str]:
 
 
 def _fusion(board: _Board) -> Iterator[str]:
-    most = next((each.shots for each in board.rows.values()), "all")
     for each in board.found.fusions:
-        if each.data != board.data.name or each.shots != most:
+        if each.data != board.data.name or each.shots != board.most:
             continue
         between = f"{each.value:+.3f} [{each.interval[0]:+.3f}, {each.interval[1]:+.3f}]"
         if each.sure:
@@ -117,11 +118,14 @@ def _floors(board: _Board) -> Iterator[str]:
         above = board.sign * ((own.value or 0.0) - board.data.trivial)
         reached = board.sign * ((floor.value or 0.0) - board.data.trivial)
         apart = board.apart(of, title)
-        if above <= 0:
-            continue
         modality = " and ".join(board.who[of].modalities)
         figures = f"{floor.value:.3f} against {own.value:.3f}"
-        if apart is not None and apart.interval[0] <= 0 <= apart.interval[1]:
+        even = apart is not None and apart.interval[0] <= 0 <= apart.interval[1]
+        if reached > above and not even:
+            yield board.begin(f"random weights do better than those of {of} ({figures}): transfer is negative here.")
+        elif above <= 0:
+            continue
+        elif even:
             told = board.data.metric in _UP_TO_ONE and (floor.value or 0.0) >= NAMED
             yield board.begin(
                 f"random weights do as well as those of {of} ({figures}): "
