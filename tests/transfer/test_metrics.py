@@ -296,6 +296,21 @@ def test_the_interval_of_r2_covers_its_value_and_follows_the_seed() -> None:
     assert bootstrap(NUMBER, p, y, "r2", seed=2) != (low, high)
 
 
+@pytest.mark.parametrize(
+    ("task", "metric"),
+    [(task, metric) for task in (BINARY, MULTI) for metric in ("accuracy", "macro_f1", "log_loss")]
+    + [(LABELS, "micro_f1"), (LABELS, "macro_f1"), (NUMBERS, "r2")],
+    ids=lambda value: value if isinstance(value, str) else value.kind,
+)
+def test_the_ends_of_an_interval_are_those_of_the_metric_measured_draw_by_draw(task: Task, metric: str) -> None:
+    p, y = drawn(task, 3, 9)  # so few that some draws miss a class
+    rng = np.random.default_rng(5)
+    draws = [rng.integers(0, 9, 9) for _ in range(60)]
+    values = [value for rows in draws if (value := measure_one(task, metric, p[rows], y[rows])) is not None]
+    low, high = bootstrap(task, p, y, metric, draws=60, seed=5) or (0.0, 0.0)
+    assert (low, high) == pytest.approx(tuple(np.quantile(values, [0.025, 0.975])), abs=1e-12)
+
+
 def test_more_rows_make_a_narrower_interval() -> None:
     widths = [np.ptp(bootstrap(MULTI, *drawn(MULTI, 0, count), "macro_f1")) for count in (50, 200, 800)]
     assert widths[0] > 1.5 * widths[1] > 2 * widths[2]
