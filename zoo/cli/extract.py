@@ -97,14 +97,16 @@ def extract(
         "level": found.level,
         "shape": list(found.features.shape),
         "cached": found.cached,
+        "padding": found.padding,
         "key": found.key,
     }
     if json:
         return console.print_json(summary)
     shape = " x ".join(map(str, found.features.shape))
-    return console.print_text(
-        f"wrote {output}  {shape} float32 of {found.backbone}{' (cached)' if found.cached else ''}"
-    )
+    how = " (cached)" if found.cached else ""
+    if found.padding is not None and found.padding > 1:
+        how = f" ({found.padding:.3f} positions computed for each real one)"
+    return console.print_text(f"wrote {output}  {shape} float32 of {found.backbone}{how}")
 
 
 def _check(output: Path, dtype: str | None, *, overwrite: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,10 @@ CHUNK = 50
 """Training batches that are sorted by length together: long enough for little padding, short enough for chance."""
 FRAMES = 50
 """A second of sound, as speech models count: so that its length compares with that of a text."""
+ENOUGH = 1 / 8
+"""Share of its positions that a batch needs to be worth its overhead."""
+SPARE = 0.02
+"""Padding for each real position that is worth a larger batch."""
 AHEAD = 4
 """Batches prepared ahead."""
 Place = tuple[int, int]
@@ -70,6 +74,29 @@ def channels_of(processor: Any) -> int:
     return int(getattr(processor, "channels", 3))
 
 
+def packed(lengths: Sequence[int], rows: int, positions: int) -> list[int]:
+    """Where batches of rows of these lengths end, but for the last one.
+
+    A batch is full where another row would make it more than `rows` rows or `positions` positions with padding; and, as
+    soon as it has `ENOUGH` of these, where more than `SPARE` of its real ones would be padding.
+
+    Args:
+        lengths: ascending.
+        rows: a batch at most.
+        positions: likewise; a longer row is a batch by itself.
+    """
+    ends, start, real = [], 0, 0
+    for end, length in enumerate(lengths):
+        padded = (end + 1 - start) * length
+        enough = (end - start) * lengths[end - 1] >= ENOUGH * positions
+        full = end - start == rows or padded > positions or (enough and padded > (1 + SPARE) * (real + length))
+        if full and end > start:
+            ends.append(end)
+            start, real = end, 0
+        real += length
+    return ends
+
+
 class Loader:
     """Batches of examples, every row exactly once an epoch.
 
@@ -82,6 +109,8 @@ class Loader:
         augment: of training images.
         threads: that decode and transform.
         share: which share of each batch to prepare, and of how many, where several processes share a batch.
+        positions: padded ones a batch at most, in evaluation order: short texts then come in more rows than long ones,
+            up to `batch_size`. None: always `batch_size` rows.
     """
 
     def __init__(
@@ -95,6 +124,7 @@ class Loader:
         augment: Augment | None = None,
         threads: int = 2,
         share: tuple[int, int] = (0, 1),
+        positions: int | None = None,
     ) -> None:
         self.examples = examples
         self.processors = dict(processors)
@@ -104,6 +134,7 @@ class Loader:
         self.augment = augment or Augment()
         self.threads = max(threads, 1)
         self.share = share
+        self.positions = positions
         # Texts are turned into ids once: that tells their length, and later epochs need not do it again.
         self.ready: dict[Modality, list[Any]] = {
             modality: [processor(value) for value in examples.inputs[modality]]
@@ -114,6 +145,8 @@ class Loader:
         self.lengths = self._lengths()
 
     def __len__(self) -> int:
+        if self.positions is not None and not self.train:
+            return len(self.order(0))
         whole, rest = divmod(len(self.examples), self.batch_size)
         return whole + (rest > 0 and not self._joins(whole, rest))
 
@@ -129,16 +162,20 @@ class Loader:
     @property
     def padding(self) -> float:
         """Positions computed for each real one, in evaluation order; 1 where nothing is padded."""
-        real = int(self.lengths.sum())
-        padded = sum(len(rows) * int(self.lengths[rows].max()) for rows in self.order(0))
-        return padded / real if real else 1.0
+        computed, real = self.counts
+        return computed / real if real else 1.0
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Positions computed, in evaluation order, and real ones among them."""
+        computed = sum(len(rows) * int(self.lengths[rows].max()) for rows in self._sorted())
+        return computed, int(self.lengths.sum())
 
     def order(self, epoch: int) -> list[np.ndarray[Any, np.dtype[np.int64]]]:
         """The rows of each batch of this epoch."""
         count = len(self.examples)
         if not self.train:
-            rows = np.argsort(self.lengths, kind="stable")
-            return [rows[i : i + self.batch_size] for i in range(0, count, self.batch_size)]
+            return self._sorted()
         rng = np.random.default_rng((self.seed, epoch))
         rows = rng.permutation(count)
         alike = bool((self.lengths == self.lengths[:1]).all())
@@ -152,6 +189,14 @@ class Loader:
             single = batches.pop()
             batches[-1] = np.concatenate([batches[-1], single])
         return batches if alike else [batches[i] for i in rng.permutation(len(batches))]
+
+    def _sorted(self) -> list[np.ndarray[Any, np.dtype[np.int64]]]:
+        """The rows of each batch, the shortest first; whole batches of them taken by themselves are the same ones."""
+        rows = np.argsort(self.lengths, kind="stable")
+        if self.positions is None:
+            return [rows[i : i + self.batch_size] for i in range(0, len(rows), self.batch_size)]
+        ends = packed(self.lengths[rows].tolist(), self.batch_size, self.positions)
+        return np.split(rows, ends) if len(rows) else []
 
     def places(self, epoch: int, views: int | None = None, group: int = 1) -> list[Place]:
         """The view and the index of each batch of this epoch, in order; see `epoch`."""

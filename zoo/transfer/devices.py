@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeVar
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from zoo.errors import UsageError
+
+Key = TypeVar("Key")
+BEHIND = 2
+"""Batches that a card may be ahead of who takes what it made."""
 
 
 def choose_device(name: str) -> torch.device:
@@ -50,3 +58,29 @@ def takes_channels_last(model: nn.Module, device: torch.device) -> bool:
         return True
     convolutions = (module for module in model.modules() if isinstance(module, nn.Conv2d))
     return not any(c.in_channels < 12 and c.kernel_size == (1, 1) and c.stride != (1, 1) for c in convolutions)
+
+
+def fetched(made: Iterable[tuple[Key, Sequence[Tensor]]]) -> Iterator[tuple[Key, list[Tensor]]]:
+    """Tensors on the CPU, in the order in which they are made.
+
+    A card goes on with what comes next while they are copied; a CPU is waited for.
+    """
+    pending: deque[tuple[Key, list[Tensor], torch.cuda.Event | None]] = deque()
+
+    def first() -> tuple[Key, list[Tensor]]:
+        key, copies, event = pending.popleft()
+        if event is not None:
+            event.synchronize()
+        return key, copies
+
+    for key, tensors in made:
+        event = None
+        copies = [each.to("cpu", non_blocking=each.is_cuda) for each in tensors]
+        if any(each.is_cuda for each in tensors):
+            event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            event.record()
+        pending.append((key, copies, event))
+        while len(pending) > (0 if event is None else BEHIND):
+            yield first()
+    while pending:
+        yield first()

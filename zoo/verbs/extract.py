@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import Module
 
 from zoo.catalog.spec import Modality
-from zoo.data.batches import Batch, Loader
+from zoo.data.batches import Batch
 from zoo.data.identity import content_of, joined
 from zoo.data.types import Dataset, Examples, ReadOptions, Task
 from zoo.errors import UnknownNameError, UsageError
@@ -24,7 +24,9 @@ from zoo.models.backbone import Backbone
 from zoo.models.fusion import Fused, Paired
 from zoo.models.taps import noted
 from zoo.records import cache as features_cache
+from zoo.transfer.devices import fetched
 from zoo.transfer.team import current
+from zoo.verbs.packing import Counts, Size
 
 POOLED, TOKENS = "pooled", "tokens"
 
@@ -48,6 +50,8 @@ class FeatureSet:
     """Of the cache entry."""
     cached: bool
     """Whether it came from the cache."""
+    padding: float | None = None
+    """Positions computed for each real one; None where none were computed."""
 
 
 def extract(
@@ -74,7 +78,8 @@ def extract(
         split: only these rows; all if None.
         level: "pooled", "tokens", or the name of a stage.
         pooling: native, cls, mean, max or last.
-        batch_size: rows at once; chosen and halved on lack of memory if None.
+        batch_size: rows at once; if None as many as suit the device and the lengths of texts, and half of them on lack
+            of memory.
         device: auto, cpu, cuda or cuda:1.
         cache: keep the result, and use what was kept.
         weights: a tag, "random" or a file.
@@ -108,7 +113,8 @@ def extract(
         if level not in names:
             raise UnknownNameError("level", level, [POOLED, TOKENS, *names], help=f"stages: {', '.join(names)}")
     chosen = choose_device(device)
-    arrays, key, found = _kept(backbone, examples, level, _Way(batch_size, chosen, cache, progress, say))
+    way = _Way(batch_size, chosen, cache, progress, say)
+    arrays, key, found = _kept(backbone, examples, level, way)
     return FeatureSet(
         features=arrays["features"],
         mask=arrays["mask"].astype(bool) if "mask" in arrays else None,
@@ -121,6 +127,7 @@ def extract(
         level=level,
         key=key,
         cached=found,
+        padding=way.counts.padding,
     )
 
 
@@ -155,6 +162,7 @@ class _Way:
     cache: bool
     progress: Callable[[int], None] | None
     say: Callable[[str], None]
+    counts: Counts = field(default_factory=Counts)
 
 
 def _kept(backbone: Backbone, examples: Examples, level: str, way: _Way) -> tuple[dict[str, NDArray[Any]], str, bool]:
@@ -189,9 +197,11 @@ def _shared(backbone: Backbone, examples: Examples, level: str, way: _Way) -> di
     """The arrays, of which each process of a team computes its share: whole batches, which are the same for one."""
     team = current()
     if team.size == 1:
-        return _compute(backbone, examples, level, way.batch_size, way.device, way.progress)
-    size = way.batch_size or _rows_at_once(way.device)
-    batches = Loader(examples, {m: backbone.processor(m) for m in backbone.modalities}, batch_size=size).order(0)
+        return _compute(backbone, examples, level, way)
+    size = Size.of(backbone, way.device, way.batch_size)
+    loader = size.loader(backbone, examples)
+    way.counts.add(loader)
+    batches = loader.order(0)
     shares = [np.concatenate([batches[0][:0], *batches[rank :: team.size]]) for rank in range(team.size)]
     own: dict[str, NDArray[Any]] | None = None
 
@@ -199,7 +209,7 @@ def _shared(backbone: Backbone, examples: Examples, level: str, way: _Way) -> di
         nonlocal own
         if len(shares[team.rank]):
             share = examples.select(shares[team.rank])
-            own = _compute(backbone, share, level, way.batch_size, way.device, way.progress)
+            own = _compute(backbone, share, level, replace(way, counts=Counts()))
 
     team.every(compute)
     out: dict[str, NDArray[Any]] = {}
@@ -265,54 +275,41 @@ def recipe_of(backbone: Backbone, level: str) -> dict[str, Any]:
     }
 
 
-def _compute(
-    backbone: Backbone,
-    examples: Examples,
-    level: str,
-    batch_size: int | None,
-    device: torch.device,
-    progress: Callable[[int], None] | None,
-) -> dict[str, NDArray[Any]]:
-    size = batch_size or _rows_at_once(device)
+def _compute(backbone: Backbone, examples: Examples, level: str, way: _Way) -> dict[str, NDArray[Any]]:
+    size = Size.of(backbone, way.device, way.batch_size)
     while True:
         try:
-            return _pass(backbone, examples, level, size, device, progress)
+            return _pass(backbone, examples, level, size, way)
         except torch.OutOfMemoryError as error:
-            if batch_size is not None or size == 1:
+            if way.batch_size is not None or size.rows == 1:
                 raise UsageError(
-                    f"out of memory with {size} rows at once", help="give a smaller --batch-size, or --device cpu"
+                    f"out of memory with {size.rows} rows at once",
+                    help="give a smaller --batch-size, or --device cpu",
                 ) from error
             torch.cuda.empty_cache()
-            size //= 2
+            size = size.half
 
 
-def _rows_at_once(device: torch.device) -> int:
-    return 64 if device.type != "cpu" else 16
-
-
-def _pass(
-    backbone: Backbone,
-    examples: Examples,
-    level: str,
-    size: int,
-    device: torch.device,
-    progress: Callable[[int], None] | None,
-) -> dict[str, NDArray[Any]]:
-    processors = {m: backbone.processor(m) for m in backbone.modalities}
-    loader = Loader(examples, processors, batch_size=size)
+def _pass(backbone: Backbone, examples: Examples, level: str, size: Size, way: _Way) -> dict[str, NDArray[Any]]:
+    loader = size.loader(backbone, examples)
     was_training = backbone.training
-    backbone = backbone.to(device).eval()
+    backbone = backbone.to(way.device).eval()
     out: dict[str, NDArray[Any]] = {}
-    with torch.inference_mode():
+
+    def computed() -> Iterator[tuple[NDArray[np.int64], tuple[Tensor, ...]]]:
         for batch in loader.epoch(0):
-            values, mask = _one(backbone, batch.to(device), level)
-            rows = batch.rows.numpy()
-            _put(out, "features", values.float().cpu().numpy(), rows, len(examples))
-            if mask is not None:
-                _put(out, "mask", mask.cpu().numpy().astype(np.uint8), rows, len(examples))
-            if progress is not None:
-                progress(len(rows))
+            values, mask = _one(backbone, batch.to(way.device), level)
+            yield batch.rows.numpy(), (values.float(),) if mask is None else (values.float(), mask)
+
+    with torch.inference_mode():
+        for rows, (values, *masks) in fetched(computed()):
+            _put(out, "features", values.numpy(), rows, len(examples))
+            for mask in masks:
+                _put(out, "mask", mask.numpy().astype(np.uint8), rows, len(examples))
+            if way.progress is not None:
+                way.progress(len(rows))
     backbone.train(was_training)
+    way.counts.add(loader)
     return out
 
 
