@@ -46,7 +46,7 @@ class PictureProcessor:
 
     @property
     def key(self) -> str:
-        return zoo.fingerprint(["unified_io", 1, self.preprocess])
+        return zoo.fingerprint(["unified_io", 2, self.preprocess])
 
     def __call__(self, value: Any, draw: Any = None) -> Scene:
         frames = value if isinstance(value, tuple | list) else (value,)

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import io
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from made import encoded, picture, ref
 from PIL import Image
 from torchvision import transforms as T
-from torchvision.transforms import InterpolationMode
+from torchvision.transforms import InterpolationMode, v2
 
 from zoo.catalog.spec import IMAGENET_MEAN, IMAGENET_STD, ImagePreprocess
 from zoo.data.decode import decode
+from zoo.data.resizing import resized
 from zoo.data.transforms import ImageProcessor
+from zoo.data.types import ImageRef
 
 MODES = {"bilinear": InterpolationMode.BILINEAR, "bicubic": InterpolationMode.BICUBIC}
 
@@ -37,10 +43,12 @@ def theirs(image: Image.Image, resize: Any, size: tuple[int, int], interpolation
     return found
 
 
-def same(a: torch.Tensor, b: torch.Tensor) -> None:
+def same(a: torch.Tensor, b: torch.Tensor, std: tuple[float, ...] = IMAGENET_STD) -> None:
+    """Within a level of 255: torch resizes in bytes with other weights than Pillow; at ties two levels are possible."""
     assert a.shape == b.shape
-    # Both do the same operations on the same bytes; one unit in the last place is left for the order of operations.
-    torch.testing.assert_close(a, b, rtol=0, atol=1e-6)
+    levels = ((a - b) * torch.tensor(std).view(-1, 1, 1) * 255).abs()
+    assert levels.max() < 2.01
+    assert (levels > 1.01).sum() <= max(1e-3 * levels.numel(), 1)
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +107,56 @@ def test_random_sizes_and_crops_agree_with_torchvision(seed: int) -> None:
     same(ours(image, preprocess), theirs(image, resize, (crop, crop), interpolation))
 
 
+def test_pixels_are_those_of_torchvisions_transforms_of_tensors_bit_for_bit(photos: list[Image.Image]) -> None:
+    if not torch.backends.cpu.get_cpu_capability().startswith("AVX"):
+        pytest.skip("torchvision resizes in bytes with AVX alone")
+    for interpolation in MODES.values():
+        resize = v2.Resize(256, interpolation=interpolation)
+        preprocess = ImagePreprocess((224, 224), resize=256, interpolation=interpolation.value)
+        for image in photos:
+            theirs_ = v2.functional.center_crop(resize(v2.functional.pil_to_tensor(image)), [224, 224])
+            assert torch.equal(ImageProcessor(preprocess)(image), theirs_)
+
+
+@given(
+    width=st.integers(1, 400),
+    height=st.integers(1, 400),
+    resize=st.integers(8, 300),
+    share=st.floats(0.3, 1),
+    quality=st.integers(5, 100),
+    interpolation=st.sampled_from(sorted(MODES)),
+    seed=st.integers(0, 5),
+)
+@settings(max_examples=60, deadline=None)
+def test_a_jpeg_of_any_size_and_quality_is_within_a_level_of_torchvisions_recipe(
+    width: int, height: int, resize: int, share: float, quality: int, interpolation: Any, seed: int
+) -> None:
+    stored = encoded(picture(seed, (width, height)), "JPEG", quality=quality)
+    crop = max(int(resize * share), 1)
+    preprocess = ImagePreprocess((crop, crop), resize=resize, interpolation=interpolation)
+    shown = Image.open(io.BytesIO(stored)).convert("RGB")
+    same(ours(decode(ref(stored)), preprocess), theirs(shown, resize, (crop, crop), interpolation))
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_an_image_that_pillow_keeps_in_several_pieces_is_resized_to_the_same_pixels(interpolation: str) -> None:
+    rows = np.asarray(picture(4, (2100, 300)))
+    one = Image.fromarray(rows)
+    many = Image.new("RGB", (2100, 2100))  # more than the sixteen million bytes of a piece
+    many.paste(one)
+    few = resized(one, (105, 15), (0, 0, 100, 10), interpolation)
+    assert np.array_equal(few, resized(many, (105, 105), (0, 0, 100, 10), interpolation))
+
+
+def test_threads_of_a_loader_give_the_pixels_of_one(shared: Path) -> None:
+    paths = sorted((shared / "data" / "hymenoptera" / "val" / "ants").iterdir())[:8]
+    processor = ImageProcessor(ImagePreprocess((64, 64), resize=72, interpolation="bicubic"))
+    alone = [processor(decode(ImageRef(path.name, str(path)))) for path in paths]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda path: processor(decode(ImageRef(path.name, str(path)))), paths * 3))
+    assert all(torch.equal(one, other) for one, other in zip(alone * 3, together, strict=True))
+
+
 def as_stored(kind: str) -> tuple[bytes, Image.Image]:
     """A file, and the RGB picture it shows."""
     image = picture(6, (90, 60))
@@ -131,7 +189,7 @@ def test_every_kind_of_file_reaches_the_network_as_the_picture_it_shows(kind: st
 def test_a_backbone_of_one_channel_sees_grey() -> None:
     preprocess = ImagePreprocess((16, 16), mean=(0.1307,), std=(0.3081,))
     steps = [T.Grayscale(), T.Resize(16), T.CenterCrop(16), T.ToTensor(), T.Normalize((0.1307,), (0.3081,))]
-    same(ours(picture(3), preprocess), T.Compose(steps)(picture(3)))
+    same(ours(picture(3), preprocess), T.Compose(steps)(picture(3)), (0.3081,))
 
 
 def test_pad_keeps_the_whole_image_in_its_proportions_and_fills_the_rest() -> None:

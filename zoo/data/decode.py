@@ -22,8 +22,8 @@ from zoo.errors import DataError
 
 T = TypeVar("T")
 
-DECODER = 1
-"""Raised when the same file is decoded to other pixels than before."""
+DECODER = 2
+"""Raised when the same file is decoded, or resized, to other pixels than before."""
 _HEADERS = threading.RLock()
 """Held while a header is read: there Pillow warns, and Python's filters of warnings belong to all threads at once."""
 _MASK_MODES = {"L", "P", "1", "I"}
@@ -234,6 +234,8 @@ def _too_large(ref: ImageRef, size: str) -> DataError:
 def _upright(image: Any) -> Any:
     from PIL import ImageOps
 
+    if image.format == "JPEG" and not ("exif" in image.info or "xmp" in image.info):
+        return image
     with _quietly():
         try:
             return ImageOps.exif_transpose(image)

@@ -87,7 +87,7 @@ def as_channels(image: Any, channels: int) -> Any:
     if channels == 1:
         return image.convert("L")
     if channels == 3:
-        return image.convert("RGB")
+        return image if image.mode == "RGB" else image.convert("RGB")
     if channels not in _SPLIT:
         raise wrong_count(len(image.getbands()), channels)
     return Planes(image.convert(_SPLIT[channels]).split())

@@ -11,10 +11,13 @@ from numpy.typing import NDArray
 
 from zoo.catalog.spec import ImagePreprocess, fingerprint
 from zoo.data.augment import Draw, crop_box, jitter, turn
+from zoo.data.decode import DECODER
 from zoo.data.masks import VOID
 from zoo.data.planes import Planes, as_channels
+from zoo.data.resizing import Window, resized, serves
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 
@@ -26,15 +29,17 @@ pixels would fill a gigabyte, of which the centre crop keeps one part in four th
 class ImageProcessor:
     """Processor of images: PIL to uint8 (C, H, W), batches of it to normalised float.
 
-    In evaluation it gives the same pixels as the transforms of torchvision, timm and open_clip on the same image.
+    In evaluation it gives the same pixels as the transforms of torchvision, timm and open_clip on the same image,
+    within the rounding of a resize in bytes: see `zoo.data.resizing`.
     """
 
     def __init__(self, preprocess: ImagePreprocess) -> None:
         self.preprocess = preprocess
+        self._constants: dict[torch.device, tuple[Tensor, Tensor]] = {}
 
     @property
     def key(self) -> str:
-        return fingerprint(self.preprocess)
+        return fingerprint({"image": self.preprocess, "decoder": DECODER})
 
     @property
     def channels(self) -> int:
@@ -48,13 +53,14 @@ class ImageProcessor:
         if draw is not None and draw.changes:
             rng = draw.generator()
             box = crop_box(image.size, draw.augment, rng)
-            image = self._fit(image) if box is None else self._boxed(image, box)
+            image = _picture(self._fit(image)) if box is None else self._boxed(image, box)
             image = jitter(image, draw.augment, rng)
         else:
             image = self._fit(image)
-        pixels = np.array(image, dtype=np.uint8, copy=True)
+        pixels = np.asarray(image, dtype=np.uint8)
         # (H, W) or (H, W, C) -> (C, H, W)
-        return torch.from_numpy(pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+        moved = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+        return torch.from_numpy(np.array(moved, order="C"))
 
     def mask(self, value: Any, draw: Draw | None = None) -> Tensor:
         """(H, W) uint8 of a mask, moved as `__call__` moves its image: never blended, 255 where there is none.
@@ -99,15 +105,27 @@ class ImageProcessor:
     def collate(self, examples: Sequence[Tensor]) -> dict[str, Tensor]:
         import torch
 
-        return {"pixels": torch.stack(list(examples))}
+        # By NumPy, which keeps to the thread it is called in.
+        return {"pixels": torch.from_numpy(np.stack([example.numpy() for example in examples]))}
 
     def finish(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        pixels = tensors["pixels"]
+        shift, scale = self._normalisation(pixels.device)
+        # In place: each further copy of a batch costs as much as its conversion.
+        return {"pixels": pixels.float().sub_(shift).mul_(scale)}
+
+    def _normalisation(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Both (1, C, 1, 1), for pixels in [0, 255]; moved to a device once, as a card has to be waited for."""
         import torch
 
-        pixels = tensors["pixels"]
-        mean = torch.tensor(self.preprocess.mean, device=pixels.device).view(1, -1, 1, 1)
-        std = torch.tensor(self.preprocess.std, device=pixels.device).view(1, -1, 1, 1)
-        return {"pixels": (pixels.float() / 255 - mean) / std}
+        if device not in self._constants:
+            with torch.inference_mode(False):
+                mean, std = torch.tensor(self.preprocess.mean), torch.tensor(self.preprocess.std)
+                self._constants[device] = (
+                    (mean * 255).view(1, -1, 1, 1).to(device),
+                    (1 / (std * 255)).view(1, -1, 1, 1).to(device),
+                )
+        return self._constants[device]
 
     def _resample(self) -> Any:
         from PIL import Image
@@ -119,15 +137,18 @@ class ImageProcessor:
         return image.resize((width, height), self._resample(), box=box)
 
     def _fit(self, image: Any) -> Any:
+        """What the network sees of an image, as an array (H, W, 3) or as an image of the same kind."""
         height, width = self.preprocess.size
         if self.preprocess.fit == "squash":
-            return self._centre(self._squashed(image))
+            tall, wide = self._enlarged()
+            return self._centre(image, (wide, tall))
         if self.preprocess.fit == "pad":
-            return self._padded(image)
+            size = self._within(image.size)
+            return self._on_canvas(_picture(self._scaled(image, size, (0, 0, *size))), width, height)
         image = _shortened(image)
         if height != width:
-            return self._centre(self._covering(image))
-        return self._centre(self._shorter_side(image, self.preprocess.resize or height))
+            return self._centre(image, self._covering(image))
+        return self._centre(image, self._shorter_side(image, self.preprocess.resize or height))
 
     def _enlarged(self) -> tuple[int, int]:
         """(H, W) in the proportions of `size`, with `resize` as the shorter side."""
@@ -135,39 +156,40 @@ class ImageProcessor:
         target = self.preprocess.resize or min(height, width)
         return height * target // min(height, width), width * target // min(height, width)
 
-    def _squashed(self, image: Any) -> Any:
-        height, width = self._enlarged()
-        return image if image.size == (width, height) else image.resize((width, height), self._resample())
-
-    def _covering(self, image: Any) -> Any:
-        """The smallest image of the same proportions that leaves no border in `size`, which is not square."""
+    def _covering(self, image: Any) -> tuple[int, int]:
+        """The smallest (W, H) of the same proportions that leaves no border in `size`, which is not square."""
         height, width = self._enlarged()
         ratio = min(image.width / width, image.height / height)
-        return image.resize((round(image.width / ratio), round(image.height / ratio)), self._resample())
+        return round(image.width / ratio), round(image.height / ratio)
 
-    def _shorter_side(self, image: Any, target: int) -> Any:
+    def _shorter_side(self, image: Any, target: int) -> tuple[int, int]:
+        """(W, H) in the proportions of an image whose shorter side is `target`."""
         width, height = image.size
         short, long = min(width, height), max(width, height)
         if short == target:
-            return image
+            return width, height
         # As torchvision's Resize: the longer side is cut, not rounded.
         scaled = int(target * long / short)
-        size = (target, scaled) if width <= height else (scaled, target)
-        return image.resize(size, self._resample())
+        return (target, scaled) if width <= height else (scaled, target)
 
-    def _centre(self, image: Any) -> Any:
+    def _centre(self, image: Any, size: tuple[int, int]) -> Any:
+        """The middle of an image that is resized to this (W, H), on a canvas where that is too small."""
         height, width = self.preprocess.size
-        w, h = image.size
-        if w < width or h < height:
-            image = self._on_canvas(image, max(w, width), max(h, height))
-            w, h = image.size
+        w, h = max(size[0], width), max(size[1], height)
         # As torchvision's CenterCrop: halves are rounded to even.
         left, upper = round((w - width) / 2.0), round((h - height) / 2.0)
-        return image.crop((left, upper, left + width, upper + height))
+        window = (left, upper, left + width, upper + height)
+        if (w, h) == size:
+            return self._scaled(image, size, window)
+        return self._on_canvas(_picture(self._scaled(image, size, (0, 0, *size))), w, h).crop(window)
 
-    def _padded(self, image: Any) -> Any:
-        height, width = self.preprocess.size
-        return self._on_canvas(image.resize(self._within(image.size), self._resample()), width, height)
+    def _scaled(self, image: Any, size: tuple[int, int], window: Window) -> Any:
+        """The window of an image that is resized to this (W, H)."""
+        if image.size == size:
+            return image.crop(window)
+        if serves(image, self.preprocess.interpolation):
+            return resized(image, size, window, self.preprocess.interpolation)
+        return image.resize(size, self._resample()).crop(window)
 
     def _within(self, size: tuple[int, int]) -> tuple[int, int]:
         """(W, H) of an image of this (W, H) when it is as large as fits."""
@@ -185,6 +207,13 @@ class ImageProcessor:
         canvas = Image.new(image.mode, (width, height), (fill,) * 3 if image.mode == "RGB" else fill)
         canvas.paste(image, ((width - image.width) // 2, (height - image.height) // 2))
         return canvas
+
+
+def _picture(found: Any) -> Any:
+    """As an image, where it is an array."""
+    from PIL import Image
+
+    return Image.fromarray(np.ascontiguousarray(found)) if isinstance(found, np.ndarray) else found
 
 
 def _shortened(image: Any) -> Any:
