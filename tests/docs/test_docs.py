@@ -77,9 +77,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two few-shot sets instead of ten in the comparison with random weights, two folds of five; no more is changed."""
+    """Fewer few-shot sets beside random weights, fewer folds and penalties to choose by; no more is changed."""
     monkeypatch.setattr(baseline, "DRAWS", 2)
     monkeypatch.setattr(probe, "FOLDS", 2)
+    monkeypatch.setitem(probe.solve.__kwdefaults__, "grid", probe.C_GRID[2:9:3])
 
 
 @pytest.mark.parametrize(

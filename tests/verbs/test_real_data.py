@@ -52,19 +52,22 @@ def squeezenet(shared: Path) -> str:
 
 def test_squeezenet_knows_ants_from_bees_and_random_weights_do_not(shared: Path, tmp_path: Path) -> None:
     data = few_photos(shared / "data" / "hymenoptera", tmp_path, 60, 40)
-    assert probed(tmp_path, squeezenet(shared), data, "known").metrics["accuracy"] >= 0.90
-    assert probed(tmp_path, "torchvision/squeezenet1_1@random", data, "random").metrics["accuracy"] <= 0.80
+    small = zoo.Training(strategy="linear-probe", device="cpu", image_size=160)
+    known = probed(tmp_path, squeezenet(shared), data, "known", training=small).metrics["accuracy"]
+    random = probed(tmp_path, "torchvision/squeezenet1_1@random", data, "random", training=small).metrics["accuracy"]
+    assert known >= 0.85
+    assert random <= known - 0.10
 
 
 def test_minilm_tells_questions_apart(shared: Path, minilm: Path, tmp_path: Path) -> None:
-    run = probed(tmp_path, f"transformers/{minilm}", few(shared / "data" / "trec", tmp_path, 700, 200))
+    run = probed(tmp_path, f"transformers/{minilm}", few(shared / "data" / "trec", tmp_path, 400, 150))
     assert run.split == "test"
     assert run.metrics["accuracy"] >= 0.80
 
 
 def test_image_and_text_together_beat_either_alone_on_emoji(shared: Path, minilm: Path, tmp_path: Path) -> None:
-    data, text = few(shared / "data" / "emoji", tmp_path, 500, 360), f"transformers/{minilm}"
-    small = zoo.Training(strategy="linear-probe", device="cpu", image_size=128)
+    data, text = few(shared / "data" / "emoji", tmp_path, 400, 300), f"transformers/{minilm}"
+    small = zoo.Training(strategy="linear-probe", device="cpu", image_size=96)
     seen = probed(tmp_path, squeezenet(shared), data, "image", training=small).metrics["accuracy"]
     read = probed(tmp_path, text, data, "text").metrics["accuracy"]
     both = probed(tmp_path, f"{squeezenet(shared)}+{text}", data, "both", training=small).metrics["accuracy"]
@@ -85,7 +88,7 @@ def test_prices_of_houses_are_told_better_from_pretrained_features(shared: Path,
 def test_likeness_of_sentences_is_told_better_from_pretrained_features(
     shared: Path, minilm: Path, tmp_path: Path
 ) -> None:
-    data = few(shared / "data" / "stsb", tmp_path, 150, 150)
+    data = few(shared / "data" / "stsb", tmp_path, 100, 100)
     known = probed(tmp_path, f"transformers/{minilm}", data, "known").metrics
     random = probed(tmp_path, f"transformers/{minilm}@random", data, "random").metrics
     assert known["spearman"] > random["spearman"] + 0.15
