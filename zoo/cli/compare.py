@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from zoo.cli import console, options
+from zoo.cli.jobs import AtOnce, DryRun, Executor, Only, check_one, show_done, show_jobs, words_of
 from zoo.cli.options import under
 from zoo.cli.parsing import Grouped, given, names, options_of
 from zoo.cli.standings import show
 from zoo.cli.stopping import stoppable
 from zoo.errors import UsageError
 
+if TYPE_CHECKING:
+    from zoo.comparison.result import Comparison
+
 PAGES = {".html": "html", ".md": "markdown"}
 """Endings of pages, and what the verb calls them."""
 _protocol = under("Protocol, the same for all")
-_work = under("Where the work is done")
 
 
 def register(app: typer.Typer) -> None:
@@ -31,6 +34,7 @@ def register(app: typer.Typer) -> None:
 
 
 def compare(
+    context: typer.Context,
     backbones: Annotated[list[str], typer.Argument(help="Names, a+b or TITLE=NAME, and last the data.")],
     data: Annotated[list[str] | None, typer.Option(help="Instead of the last word; again for several sets.")] = None,
     strategy: Annotated[
@@ -52,8 +56,10 @@ def compare(
     image_size: options.ImageSize = None,
     weights: Annotated[str | None, typer.Option(help="Of a single backbone: a tag, random, or a file.")] = None,
     seed: options.Seed[int] = 0,
-    jobs: Annotated[int | None, _work("At once; one for each GPU, or one.")] = None,
-    executor: Annotated[str, _work("local, or ray for a Ray cluster.")] = "local",
+    jobs: AtOnce = None,
+    executor: Executor = "local",
+    dry_run: DryRun = False,
+    only: Only = None,
     device: options.Device[str] = "auto",
     image_col: options.ImageCol = None,
     text_col: options.TextCols = None,
@@ -78,10 +84,14 @@ def compare(
         )
     if report is not None and report.suffix not in PAGES:
         raise UsageError(f"--report {report} is no page", help="give a file that ends in .html or .md")
+    check_one(only, dry_run, report)
     from zoo.cli.probe import shots_of
     from zoo.cli.progress import RunView
-    from zoo.verbs.compare import compare as verb
+    from zoo.verbs.asked import asked_for
+    from zoo.verbs.compare import carry_out_job, compared, work_of
     from zoo.verbs.config import Output, RunConfig, merge
+    from zoo.verbs.executors import check_executor
+    from zoo.verbs.jobs import device_elsewhere, of_comparison
 
     read = given(
         image=image_col, text=names(text_col), audio=audio_col, label=names(label_col), task=task, limit=limit, val=val,
@@ -92,26 +102,25 @@ def compare(
         image_size=image_size, seed=seed, device=device, strategy_options=options_of(strategy_options),
     )  # fmt: skip
     config = merge(RunConfig(), {"read": read, "train": train})
+    check_executor(executor, jobs)
+    asked = asked_for(
+        who, sets, strategies=names(strategy), shots=shots_of(shots), seeds=seeds, reference=reference,
+        floors=not no_floors, weights=weights, training=config.train, read=config.read, offline=offline,
+    )  # fmt: skip
+    place = Output(dir=out, name=name)
     with RunView(quiet=False) as view, stoppable() as stop:
-        found = verb(
-            who,
-            sets,
-            strategies=names(strategy),
-            shots=shots_of(shots),
-            seeds=seeds,
-            reference=reference,
-            floors=not no_floors,
-            weights=weights,
-            training=config.train,
-            read=config.read,
-            out=Output(dir=out, name=name),
-            executor=executor,
-            jobs=jobs,
-            offline=offline,
-            watch=view,
-            stop=stop,
-        )
-    folder = Path(out) / found.name
+        if dry_run:
+            work = work_of(asked, sets, place, view, device=device_elsewhere(device))
+            left = of_comparison(work, words_of(context))
+            return console.print_json(left.to_json()) if json else show_jobs(left)
+        if only is not None:
+            return show_done(only, carry_out_job(asked, sets, only, out=place, watch=view, stop=stop), json=json)
+        found = compared(asked, sets, out=place, executor=executor, jobs=jobs, watch=view, stop=stop)
+    return _end(found, Path(out) / found.name, report, json=json)
+
+
+def _end(found: Comparison, folder: Path, report: Path | None, *, json: bool) -> None:
+    """Show it, write its page, and say by the exit code whether a contender failed."""
     console.print_json({**found.to_json(), "folder": str(folder)}) if json else show(found, folder)
     if report is not None:
         from zoo.reporting.writing import report as write

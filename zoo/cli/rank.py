@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from zoo.cli import console, options
-from zoo.cli.parsing import Grouped
+from zoo.cli.jobs import AtOnce, DryRun, Executor, Only, check_one, show_done, show_jobs, words_of
+from zoo.cli.parsing import Grouped, given
 from zoo.errors import UsageError
 
 if TYPE_CHECKING:
     from zoo.verbs.layers import Layer, Profile
+    from zoo.verbs.rank import Field
     from zoo.verbs.ranking import Ranked, Ranking
 
 _PATH = re.compile(r"/+(?:[^/@+]+/){2,}([^/@+]+/[^/@+]+)")
@@ -33,6 +35,7 @@ def register(app: typer.Typer) -> None:
 
 
 def rank(
+    context: typer.Context,
     data: options.Data[str],
     backbones: Annotated[
         list[str] | None, typer.Argument(help="Names, a+b, or globs; all on this machine that take the data if none.")
@@ -61,6 +64,10 @@ def rank(
     limit: Annotated[int, options.of_data("Look at most at N training rows.")] = 2_000,
     val: options.Val[float] = 0.2,
     skip_bad: options.SkipBad = False,
+    jobs: AtOnce = None,
+    executor: Executor = "local",
+    dry_run: DryRun = False,
+    only: Only = None,
     offline: options.Offline = False,
     json: options.Json = False,
 ) -> None:
@@ -69,67 +76,76 @@ def rank(
     from zoo.cli.rows import count
     from zoo.verbs.candidates import Filters
     from zoo.verbs.config import RunConfig, merge
+    from zoo.verbs.executors import check_executor
     from zoo.verbs.layers import rank_layers
-    from zoo.verbs.rank import rank as verb
+    from zoo.verbs.rank import check_names, check_numbers, extract_one, field_of, ranked
+    from zoo.verbs.ranking import Ranking
 
-    given = {
-        "image": image_col,
-        "text": text_col,
-        "audio": audio_col,
-        "label": label_col,
-        "task": task,
-        "val": val,
-        "skip_bad": skip_bad,
-        "seed": seed,
-    }
-    read = merge(RunConfig(), {"read": {key: value for key, value in given.items() if value is not None}}).read
+    check_one(only, dry_run, csv)
+    if layers:
+        _check_layers(finetune, pooling, jobs=dry_run or only is not None or jobs is not None or executor != "local")
+    if csv is not None and not csv.absolute().parent.is_dir():
+        raise UsageError(f"there is no folder {csv.parent}", help="give --csv a file in a folder that is there")
+    read = merge(
+        RunConfig(),
+        {
+            "read": given(
+                image=image_col, text=text_col, audio=audio_col, label=label_col, task=task, val=val,
+                skip_bad=skip_bad, seed=seed,
+            )
+        },
+    ).read  # fmt: skip
     filters = Filters(
         modality, family, source, licence, count(min_params), count(max_params), max_ms, cached=not everything
     )
-    names = None if scorers is None else tuple(part.strip() for part in scorers.split(",") if part.strip())
-    if layers and (finetune or pooling):
+    scores = None if scorers is None else tuple(part.strip() for part in scorers.split(",") if part.strip())
+    check_numbers(limit, finetune, budget, filters)
+    check_names("cpu" if dry_run else device, pooling)  # a card may be where the jobs are done
+    check_executor(executor, jobs)
+    found: Ranking | Profile
+    with RunView(quiet=False) as view:
+        if layers:
+            found = rank_layers(
+                data, backbones or (), filters=filters, scorers=scores, limit=limit, device=device, seed=seed,
+                read=read, offline=offline, watch=view,
+            )  # fmt: skip
+        else:
+            field = field_of(
+                data, backbones or (), filters=filters, scorers=scores, limit=limit, pooling=pooling, device=device,
+                seed=seed, read=read, offline=offline, watch=view,
+            )  # fmt: skip
+            if dry_run:
+                return _left(field, context, json=json)
+            if only is not None:
+                return show_done(only, extract_one(field, only), json=json)
+            found = ranked(field, finetune=finetune, budget=budget, executor=executor, jobs=jobs)
+    if csv is not None:
+        write(csv, found.to_csv())
+        console.note(f"wrote {csv}")
+    if json:
+        return console.print_json(found.to_json())
+    return show(found) if isinstance(found, Ranking) else show_layers(found)
+
+
+def _check_layers(finetune: int, pooling: str | None, *, jobs: bool) -> None:
+    """Refuse what stages have not."""
+    if finetune or pooling:
         raise UsageError(
             f"--layers scores stages, and {'--finetune trains' if finetune else '--pooling is of'} whole backbones",
             help="leave one of them out",
         )
-    if csv is not None and not csv.absolute().parent.is_dir():
-        raise UsageError(f"there is no folder {csv.parent}", help="give --csv a file in a folder that is there")
-    with RunView(quiet=False) as view:
-        if layers:
-            profile = rank_layers(
-                data,
-                backbones or (),
-                filters=filters,
-                scorers=names,
-                limit=limit,
-                device=device,
-                seed=seed,
-                read=read,
-                offline=offline,
-                watch=view,
-            )
-        else:
-            found = verb(
-                data,
-                backbones or (),
-                filters=filters,
-                scorers=names,
-                limit=limit,
-                pooling=pooling,
-                finetune=finetune,
-                budget=budget,
-                device=device,
-                seed=seed,
-                read=read,
-                offline=offline,
-                watch=view,
-            )
-    if csv is not None:
-        write(csv, profile.to_csv() if layers else found.to_csv())
-        console.note(f"wrote {csv}")
-    if json:
-        return console.print_json(profile.to_json() if layers else found.to_json())
-    return show_layers(profile) if layers else show(found)
+    if jobs:
+        raise UsageError(
+            "--layers looks at one backbone after the other, in this process",
+            help="leave it out, or --jobs, --executor, --dry-run and --only",
+        )
+
+
+def _left(field: Field, context: typer.Context, *, json: bool) -> None:
+    from zoo.verbs.jobs import of_ranking
+
+    left = of_ranking(field, words_of(context))
+    return console.print_json(left.to_json()) if json else show_jobs(left)
 
 
 def write(path: Path, text: str) -> None:

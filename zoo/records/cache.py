@@ -50,6 +50,11 @@ def read(key: str) -> Arrays | None:
     return arrays
 
 
+def has(key: str) -> bool:
+    """Whether there is something under `key`, damaged or not."""
+    return _path(key).is_file()
+
+
 def write(key: str, arrays: Arrays) -> None:
     """Store arrays; a cache that cannot be written costs nothing but the next computation."""
     from safetensors.numpy import save_file

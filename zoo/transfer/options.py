@@ -178,7 +178,7 @@ def resolve(training: Training, data: Dataset, subject: Subject, *, gpu: bool) -
         strategy=strategy,
         head=head,
         optimizer=optimizer,
-        epochs=training.epochs or (_epochs(rows) if data.task.kind != "detection" else _epochs_of_boxes(rows)),
+        epochs=training.epochs or (usual_epochs(rows) if data.task.kind != "detection" else _epochs_of_boxes(rows)),
         batch_size=training.batch_size or _rows_at_once(rows, data.task.kind),
         image_size=image_size,
         lr=training.lr or (1e-2 if optimizer == "sgd" else 1e-3),
@@ -188,7 +188,7 @@ def resolve(training: Training, data: Dataset, subject: Subject, *, gpu: bool) -
     return resolved, tuple(notes)
 
 
-def _epochs(rows: int) -> int:
+def usual_epochs(rows: int) -> int:
     """Enough steps to converge on small data, few passes over large data."""
     return min(max(round(16_000 / rows), 3), 10)
 

@@ -101,6 +101,11 @@ class Work:
                 found.append(job_name(entry, source, shots, seed))
         return tuple(dict.fromkeys(found))
 
+    def known(self) -> dict[str, int]:
+        """How many outcomes are kept of each contender on each data set, by name."""
+        found = {f"{entry.title} on {source.title}": (entry.title, source.title) for source, entry in self._pairs()}
+        return {name: len(self.outcomes.get(pair, {})) for name, pair in found.items()}
+
     def _do(self, groups: Sequence[Group], executor: str, jobs: int | None, stop: Stop) -> list[Ended]:
         pieces: Pieces[Group, Done] = Pieces(
             groups,

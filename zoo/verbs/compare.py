@@ -138,3 +138,33 @@ def work_of(asked: Asked, given: Sequence[Given], out: Output | None, watch: Wat
     who = contenders_of(asked)
     folder = folder_of(out or Output(dir=FOLDER), asked, who)
     return Work(asked, who, sources_of(asked, given), folder, watch or (lambda event: None), device)
+
+
+def carry_out_job(
+    asked: Asked,
+    given: Sequence[Given],
+    name: str,
+    *,
+    out: Output | None = None,
+    watch: Watch | None = None,
+    stop: Stop = lambda: False,
+) -> bool:
+    """One job of a comparison, in this process; what came of it is kept for whoever makes the whole of it.
+
+    Args:
+        asked: the question of the whole comparison.
+        given: its data sets.
+        name: of the job, as `zoo compare --dry-run` shows it.
+        out: where the comparison is written; runs of trainings lie there.
+        watch: called with notes and with work as it is done.
+        stop: asked after each step.
+
+    Returns:
+        False: it was known already.
+
+    Raises:
+        DataError, UsageError: bad input, or no such job.
+        ZooError: what keeps the contender from these data.
+    """
+    work = work_of(asked, given, out, watch, device=str(choose_device(asked.training.device)))
+    return work.carry_out_one(name, stop)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
@@ -23,6 +23,7 @@ from zoo.transfer.devices import choose_device
 from zoo.transfer.metrics import primary
 from zoo.verbs.candidates import Candidate, Filters, named, suiting
 from zoo.verbs.check import opened_data
+from zoo.verbs.executors import Fault, Pieces, carried_out, check_executor, gpus_of
 from zoo.verbs.past import prior_of, with_regret, write_ranking
 from zoo.verbs.ranking import Ranked, Ranking
 from zoo.verbs.run import Event, Watch
@@ -48,6 +49,8 @@ def rank(
     device: str = "auto",
     seed: int = 0,
     read: ReadOptions | None = None,
+    executor: str = "local",
+    jobs: int | None = None,
     offline: bool = False,
     watch: Watch | None = None,
 ) -> Ranking:
@@ -67,16 +70,98 @@ def rank(
         device: auto, cpu, cuda or cuda:1; scores are computed on the CPU.
         seed: of the sample, of intervals and of random weights.
         read: how to read the data.
+        executor: "local", or "ray" for a Ray cluster.
+        jobs: candidates at once; None: one for each GPU, or one.
         offline: never touch the network.
         watch: called with notes, and with rows and candidates as they are done.
 
     Raises:
         DataError, UsageError: bad input, each with its mend. A candidate that fails is in `Ranking.failures`.
     """
-    started = time.perf_counter()
-    filters, watch = filters or Filters(), watch or (lambda event: None)
+    filters = filters or Filters()
     check_numbers(limit, finetune, budget, filters)
     check_names(device, pooling)
+    check_executor(executor, jobs)
+    field = field_of(
+        data,
+        backbones,
+        filters=filters,
+        scorers=scorers,
+        limit=limit,
+        pooling=pooling,
+        device=device,
+        seed=seed,
+        read=read,
+        offline=offline,
+        watch=watch,
+    )
+    return ranked(field, finetune=finetune, budget=budget, prior=prior, executor=executor, jobs=jobs)
+
+
+def ranked(
+    field: Field,
+    *,
+    finetune: int = 0,
+    budget: str = "5m",
+    prior: Mapping[str, Past] | None = None,
+    executor: str = "local",
+    jobs: int | None = None,
+) -> Ranking:
+    """The candidates in their order; arguments are those of `rank`.
+
+    Raises:
+        UsageError: no candidate could be scored.
+    """
+    found, failures = _scored(field, executor, jobs)
+    if not found:
+        raise UsageError(
+            "no candidate could be scored",
+            details=[f"{name}: {why}" for name, why in failures.items()],
+            help="name backbones that take these data: zoo rank DATA torchvision/resnet18",
+        )
+    if prior is None:
+        prior = prior_of([candidate.name for candidate, _ in found], field.data)
+    ranking = with_regret(_ranking(field, found, failures, prior))
+    write_ranking(ranking, field.data)
+    if finetune:
+        from zoo.verbs.rank_finetune import finetuned
+
+        ranking = finetuned(ranking, {each.name: each for each, _ in found}, field.job, count=finetune, budget=budget)
+    return replace(ranking, seconds=time.perf_counter() - field.began)
+
+
+@dataclass(frozen=True)
+class Field:
+    """Who is ranked, and on what terms."""
+
+    data: Dataset
+    candidates: tuple[Candidate, ...]
+    job: Job
+    notes: tuple[str, ...]
+    began: float
+    """When the data began to be read, by `time.perf_counter`."""
+
+
+def field_of(
+    data: str | Path | Dataset,
+    backbones: Sequence[str],
+    *,
+    filters: Filters,
+    scorers: Sequence[str] | None,
+    limit: int,
+    pooling: str | None,
+    device: str,
+    seed: int,
+    read: ReadOptions | None,
+    offline: bool,
+    watch: Watch | None,
+) -> Field:
+    """The candidates, and the rows that they are looked at on; nothing is loaded. Arguments are those of `rank`.
+
+    Raises:
+        DataError, UsageError: bad input, each with its mend.
+    """
+    began, watch = time.perf_counter(), watch or _unseen
     chosen = named(backbones, filters, offline=offline)
     dataset = dataset_for(data, chosen, read)
     specs = scorers_for(scorers, dataset.task)
@@ -85,34 +170,59 @@ def rank(
     for note in (*dataset.notes, *notes):
         watch(Event(note=f"note: {note}"))
     job = Job(dataset.task, rows, specs, pooling, device, seed, offline, watch, filters.max_ms)
+    return Field(dataset, chosen, job, (*dataset.notes, *notes), began)
+
+
+def extract_one(field: Field, name: str) -> bool:
+    """Compute and keep the features of one candidate, in this process; False: they were kept already.
+
+    Raises:
+        UnknownNameError: no candidate has that name.
+        ZooError: what keeps the candidate from these data.
+    """
+    candidates = {each.name: each for each in field.candidates}
+    if name not in candidates:
+        raise UnknownNameError(
+            "job", name, candidates, help="the same command with --dry-run shows those that are left"
+        )
+    check_names(field.job.device, field.job.pooling)
+    if field.job.is_kept(candidates[name]):
+        return False
+    field.job.extracted(candidates[name])
+    return True
+
+
+def _scored(field: Field, executor: str, jobs: int | None) -> tuple[list[tuple[Candidate, Seen]], dict[str, str]]:
+    """What was seen of each candidate, and why others were left out; both in the order of the candidates."""
+    watch, away = field.job.watch, replace(field.job, watch=_unseen)
+    pieces = Pieces(field.candidates, do=away.seen, here=field.job.seen, name=lambda each: each.name, whole="ranking")
+    gpus = gpus_of(str(choose_device(field.job.device)))
+    answers: dict[str, Seen | ZooError] = {}
+    for candidate, seen in carried_out(pieces, executor=executor, jobs=jobs, gpus=gpus):
+        answers[candidate.name] = seen
+        for name, why in _failures(candidate, seen).items():
+            watch(Event(note=f"{name}: left out: {why}"))
+        watch(Event(doing="ranking", done=1, total=len(field.candidates)))
+    if len(answers) == 1 and isinstance(seen, ZooError) and not isinstance(seen, Fault):
+        raise seen
     found: list[tuple[Candidate, Seen]] = []
     failures: dict[str, str] = {}
-    for candidate in chosen:
-        try:
-            seen = job.seen(candidate)
-        except Exception as error:
-            if len(chosen) == 1 and isinstance(error, ZooError):
-                raise
-            failures[candidate.name] = said(error)
-            watch(Event(note=f"{candidate.name}: left out: {failures[candidate.name]}"))
-            continue
-        failures |= {f"{name} of {candidate.name}": why for name, why in seen.failures.items()}
-        found.append((candidate, seen))
-    if not found:
-        raise UsageError(
-            "no candidate could be scored",
-            details=[f"{name}: {why}" for name, why in failures.items()],
-            help="name backbones that take these data: zoo rank DATA torchvision/resnet18",
-        )
-    if prior is None:
-        prior = prior_of([candidate.name for candidate, _ in found], dataset)
-    ranking = with_regret(_ranking(dataset, rows, specs, found, failures, prior, (*dataset.notes, *notes)))
-    write_ranking(ranking, dataset)
-    if finetune:
-        from zoo.verbs.rank_finetune import finetuned
+    for candidate in field.candidates:
+        seen = answers[candidate.name]
+        failures |= _failures(candidate, seen)
+        if not isinstance(seen, ZooError):
+            found.append((candidate, seen))
+    return found, failures
 
-        ranking = finetuned(ranking, {each.name: each for each, _ in found}, job, count=finetune, budget=budget)
-    return replace(ranking, seconds=time.perf_counter() - started)
+
+def _unseen(event: Event) -> None:
+    """Nobody watches another process."""
+
+
+def _failures(candidate: Candidate, seen: Seen | ZooError) -> dict[str, str]:
+    if isinstance(seen, ZooError):
+        return {candidate.name: said(seen)}
+    return {f"{name} of {candidate.name}": why for name, why in seen.failures.items()}
 
 
 def scorers_for(names: Sequence[str] | None, task: Task) -> tuple[ScorerSpec, ...]:
@@ -215,15 +325,13 @@ def dataset_for(data: str | Path | Dataset, chosen: Sequence[Candidate], read: R
 
 
 def _ranking(
-    data: Dataset,
-    rows: Examples,
-    specs: Sequence[ScorerSpec],
+    field: Field,
     found: Sequence[tuple[Candidate, Seen]],
     failures: Mapping[str, str],
     prior: Mapping[str, Past],
-    notes: tuple[str, ...],
 ) -> Ranking:
-    shown = [spec.name for spec in specs if any(spec.name in seen.scores for _, seen in found)]
+    data = field.data
+    shown = [spec.name for spec in field.job.specs if any(spec.name in seen.scores for _, seen in found)]
     by = [name for name in shown if name in ORDERING] or shown
     place, mean = places([seen.scores for _, seen in found], by)
     ranked = [
@@ -248,7 +356,7 @@ def _ranking(
     return Ranking(
         data=data.name,
         task=data.task,
-        rows=len(rows),
+        rows=len(field.job.rows),
         train_rows=len(data.splits["train"]),
         scorers=tuple(shown),
         by=tuple(by),
@@ -256,5 +364,5 @@ def _ranking(
         failures=failures,
         seconds=0.0,
         metric=primary(data.task),
-        notes=notes,
+        notes=field.notes,
     )

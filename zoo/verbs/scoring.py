@@ -12,11 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.catalog.spec import Modality, ScorerSpec
+from zoo.data.identity import content_of
 from zoo.data.types import Examples, Task
 from zoo.errors import DataError, UsageError, ZooError
 from zoo.models.backbone import Backbone
+from zoo.records import cache as features_cache
+from zoo.records import outcomes as kept
 from zoo.scoring.order import ORDERING, Scored, scored
 from zoo.verbs.candidates import Candidate, opened
+from zoo.verbs.contenders import identity
 from zoo.verbs.extract import extract, parts_of
 from zoo.verbs.run import Event, Watch
 
@@ -36,6 +40,22 @@ class Seen:
     extract_seconds: float
     ms_per_row: float | None
     score_seconds: float
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """Features of a candidate, and what they took."""
+
+    features: NDArray[np.float32]
+    """(N, D), the parts of `a+b` balanced."""
+    rows: Examples
+    """With what the backbone takes."""
+    modalities: tuple[Modality, ...]
+    params: int
+    seconds: float
+    """Of loading and extraction."""
+    ms_per_row: float | None
+    """None: they were kept."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +94,8 @@ class Job:
         extract(backbone, some, device=self.device, cache=False)
         return 1000 * (time.perf_counter() - began) / len(some)
 
-    def seen(self, candidate: Candidate) -> Seen:
-        """Features of the rows, and every score of them."""
+    def extracted(self, candidate: Candidate) -> Extracted:
+        """Features of the rows, which are kept for whoever asks for them next."""
         started = time.perf_counter()
         backbone, rows = self.opened(candidate)
         began = time.perf_counter()
@@ -87,22 +107,52 @@ class Job:
             progress=lambda done: self.watch(Event(doing=doing, done=done, total=len(rows))),
             say=lambda text: self.watch(Event(note=text)),
         )
-        extracted = time.perf_counter()
-        features = balanced(found.features, [part.columns for part in parts_of(backbone)])
-        params = sum(p.numel() for p in backbone.parameters())
-        modalities, dim = backbone.modalities, found.features.shape[1]
-        del backbone
+        ended = time.perf_counter()
+        # Of a+b each part has an entry of its own.
+        kept.write(self._mark(candidate), {}, {"entry": found.key if len(candidate.selections) == 1 else None})
+        return Extracted(
+            features=balanced(found.features, [part.columns for part in parts_of(backbone)]),
+            rows=rows,
+            modalities=backbone.modalities,
+            params=sum(p.numel() for p in backbone.parameters()),
+            seconds=ended - started,
+            ms_per_row=None if found.cached else 1000 * (ended - began) / len(rows),
+        )
+
+    def is_kept(self, candidate: Candidate) -> bool:
+        """Whether features of these rows were kept by an earlier ranking; told without loading the backbone."""
+        known = kept.read(self._mark(candidate))
+        return known is not None and (known[1]["entry"] is None or features_cache.has(known[1]["entry"]))
+
+    def _mark(self, candidate: Candidate) -> str:
+        """Where it is written down that the features are kept."""
+        import zoo
+
+        return features_cache.key_of(
+            ranked=1,
+            zoo=zoo.__version__,
+            backbone=candidate.name,
+            identity=identity(candidate.selections),
+            pooling=self.pooling,
+            seed=self.seed if any(each.weights is None for each in candidate.selections) else None,
+            rows={m: content_of(self.rows, m) for m in sorted(candidate.modalities & set(self.rows.inputs))},
+        )
+
+    def seen(self, candidate: Candidate) -> Seen:
+        """Features of the rows, and every score of them."""
+        found = self.extracted(candidate)
         gc.collect()
-        scores, failures = self._scores(candidate, features, rows)
+        began = time.perf_counter()
+        scores, failures = self._scores(candidate, found.features, found.rows)
         return Seen(
             scores,
             failures,
-            modalities,
-            params,
-            dim,
-            extracted - started,
-            None if found.cached else 1000 * (extracted - began) / len(rows),
-            time.perf_counter() - extracted,
+            found.modalities,
+            found.params,
+            found.features.shape[1],
+            found.seconds,
+            found.ms_per_row,
+            time.perf_counter() - began,
         )
 
     def _scores(
@@ -119,7 +169,6 @@ class Job:
                 scores[spec.name] = scored(spec, given, targets, seed=self.seed)
             except Exception as error:  # noqa: BLE001  (a score costs a line, not the candidate)
                 failures[spec.name] = said(error)
-                self.watch(Event(note=f"{spec.name} of {candidate.name}: left out: {failures[spec.name]}"))
         by = [spec.name for spec in self.specs if spec.name in ORDERING]
         if not scores and not failures:
             raise UsageError(
