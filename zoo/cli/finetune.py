@@ -61,6 +61,7 @@ def finetune(
     seed: options.Seed[int | None] = None,
     device: options.Device[str | None] = None,
     precision: options.Precision = None,
+    parallel: options.Parallel = None,
     save_every: Annotated[int | None, fine("Steps between checkpoints; one an epoch if not given.")] = None,
     views: Annotated[int | None, fine("Versions of each augmented image that frozen stages see.")] = None,
     replay: Annotated[str | None, fine("off computes frozen stages anew in every epoch.")] = None,
@@ -121,10 +122,13 @@ def finetune(
         baseline=baseline, against=names(against),
     )  # fmt: skip
     output = given(dir=out, name=name, overwrite=overwrite or None, tensorboard=tensorboard or None)
-    if resume is not None:
-        return _resume(resume, out, [*train, *read, *top], json)
     whole = {**top, "read": read, "train": train, "out": output}
-    return _start(config, whole, find=lr == FIND, dry_run=dry_run, json=json)
+    from zoo.transfer.team import working
+
+    with working(parallel if not dry_run else None):
+        if resume is not None:
+            return _resume(resume, out, [*train, *read, *top], json)
+        return _start(config, whole, find=lr == FIND, dry_run=dry_run, json=json)
 
 
 def _start(path: Path | None, given: dict[str, Any], *, find: bool, dry_run: bool, json: bool) -> None:

@@ -80,7 +80,7 @@ class _Process:
         from zoo.errors import ZooError
 
         try:
-            _check_launcher()
+            self.fsdp = _asked_for_fsdp()
             self.store = self._meet()
         except ZooError as error:
             code = console.print_error(error)
@@ -92,7 +92,7 @@ class _Process:
         from zoo.transfer.team import joined
 
         try:
-            with joined():
+            with joined("fsdp" if self.fsdp else "ddp"):
                 code = program()
         except BaseException:
             if self.rank == 0:
@@ -195,15 +195,34 @@ class _Process:
             return {"code": 1, "said": ""} if self.rank else None
 
 
-def _check_launcher() -> None:
-    """Refuse what the launcher asks of the program and zoo does not do.
+def _asked_for_fsdp() -> bool:
+    """Whether `accelerate launch --use_fsdp` started this; it is forgotten, for zoo spreads the weights itself.
 
     Raises:
-        UsageError: FSDP, DeepSpeed or Megatron.
+        UsageError: it asks for what zoo does not do.
     """
-    for name in ("FSDP", "DEEPSPEED", "MEGATRON_LM", "PARALLELISM_CONFIG"):
-        if os.environ.get(f"ACCELERATE_USE_{name}", "false").lower() in ("1", "true"):
+    for name in ("DEEPSPEED", "MEGATRON_LM", "PARALLELISM_CONFIG"):
+        if _is_set(f"ACCELERATE_USE_{name}"):
             raise UsageError(
-                f"accelerate launch asks for {name}, and zoo keeps a whole model in each process (DDP)",
-                help="launch without it; --strategy lora, --precision bf16 and a smaller --batch-size need less memory",
+                f"accelerate launch asks for {name}, and zoo keeps all weights (DDP) or a share (FSDP) in each process",
+                help="launch with --multi_gpu or --use_fsdp; --strategy lora and --precision bf16 need less memory",
             )
+    fsdp = _is_set("ACCELERATE_USE_FSDP")
+    if fsdp and _is_set("FSDP_OFFLOAD_PARAMS"):
+        raise UsageError(
+            "accelerate launch asks FSDP to keep the weights on the CPU (--fsdp_offload_params), which zoo does not do",
+            help="leave it out; more processes keep smaller shares",
+        )
+    sharding = os.environ.get("FSDP_SHARDING_STRATEGY", "FULL_SHARD")
+    if fsdp and sharding not in ("FULL_SHARD", "1"):
+        raise UsageError(
+            f"accelerate launch asks for --fsdp_sharding_strategy {sharding}, and zoo shares all: FULL_SHARD",
+            help="leave it out, or launch with --multi_gpu for whole weights in each process",
+        )
+    for name in [name for name in os.environ if name == "ACCELERATE_USE_FSDP" or name.startswith("FSDP_")]:
+        del os.environ[name]
+    return fsdp
+
+
+def _is_set(name: str) -> bool:
+    return os.environ.get(name, "false").lower() in ("1", "true")

@@ -54,6 +54,7 @@ Config = Annotated[Path | None, typer.Option(help="YAML file of `zoo finetune`; 
 # The machine
 Device = Annotated[T, typer.Option(help="auto, cpu, cuda or cuda:1.")]
 Precision = Annotated[str | None, fine("auto, fp32 or bf16.")]
+Parallel = Annotated[str | None, fine("Of several processes: ddp, or fsdp to share the weights too.")]
 Offline = Annotated[bool, typer.Option("--offline", help="Never touch the network.")]
 
 # Data

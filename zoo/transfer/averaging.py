@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from zoo.transfer.model import Model, copied, put_back
+from zoo.transfer.shares import share, shared_as, whole
 
 
 class Average:
@@ -27,7 +28,18 @@ class Average:
     def __init__(self, model: Model, names: Collection[str], decay: float) -> None:
         self.model = model
         self.decay = decay
-        self.state: dict[str, Tensor] = copied(model, names)
+        self.state: dict[str, Tensor] = {}
+        """Of a model that is spread over processes each tensor as it is there."""
+        self.begin(copied(model, names))
+
+    def begin(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from these averages."""
+        live = self.model.state_dict()
+        self.state = {name: shared_as(tensor, live[name]) for name, tensor in state.items()}
+
+    def copied(self) -> dict[str, Tensor]:
+        """The averages, whole; see `copied` of a model."""
+        return {name: whole(tensor).cpu() for name, tensor in self.state.items()}
 
     def update(self, step: int) -> None:
         """Take in the weights as they are after this step, counted from 0."""
@@ -37,9 +49,9 @@ class Average:
         floating = [name for name, tensor in self.state.items() if tensor.is_floating_point()]
         decay = min(self.decay, (1 + step) / (10 + step))
         with torch.no_grad():
-            averaged = [self.state[name] for name in floating]
+            averaged = [share(self.state[name]) for name in floating]
             average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
-            average(averaged, [live[name] for name in floating], step)
+            average(averaged, [share(live[name]) for name in floating], step)
             for name in self.state.keys() - set(floating):
                 self.state[name].copy_(live[name])
 

@@ -25,6 +25,7 @@ from zoo.transfer.model import Model, changeable, copied, put_back
 from zoo.transfer.optim import Scheduler, make_optimizer, set_rates
 from zoo.transfer.options import Training
 from zoo.transfer.replay import Repeats, Replay, repeats
+from zoo.transfer.shares import load_state, whole, whole_state
 from zoo.transfer.strategies import ADAPTERS, Phase, StageRow
 from zoo.transfer.team import ALONE, Team
 from zoo.transfer.terms import Term
@@ -137,9 +138,10 @@ class _Run:
         self.accelerator = Accelerator(
             cpu=job.device.type == "cpu", mixed_precision="bf16" if job.bf16 else "no", device_placement=False
         )
-        self.model = job.model.to(job.device)
+        spread = job.team.parallel == "fsdp"
+        self.model = job.model if spread else job.model.to(job.device)
         images = "image" in job.model.backbone.modalities and takes_channels_last(job.model, job.device)
-        if images:
+        if images and not spread:  # weights that are spread lie as they are sent
             self.model = self.model.to(memory_format=torch.channels_last)
         self.terms = torch.nn.ModuleList(job.terms).to(job.device)
         self.forward = Forward(job, self.model, self.terms, self.accelerator.autocast, channels_last=images)
@@ -257,13 +259,15 @@ class _Run:
         rows = sum(batch.whole or len(batch.rows) for batch in batches)
         total = torch.zeros((), device=job.device)
         for batch in batches:
-            loss = self.loss(batch.to(job.device), self.at.step) * ((0 if batch.idle else len(batch.rows)) / rows)
+            loss = self.loss(batch.to(job.device), self.at.step)
+            share = (0 if batch.idle else len(batch.rows)) / rows
+            loss = loss if share == 1 else loss * share
             # The gradients of a team are averaged, and its loss is a sum.
-            self.accelerator.backward(loss * job.team.size if job.team.size > 1 else loss)
+            (loss * job.team.size if job.team.size > 1 else loss).backward()
             total = total + loss.detach()
         if job.training.clip_norm:
             trained = [p for group in self.optimizer.param_groups for p in group["params"]]
-            self.norm = torch.nn.utils.clip_grad_norm_(trained, job.training.clip_norm)
+            self.norm = whole(torch.nn.utils.clip_grad_norm_(trained, job.training.clip_norm))
             if job.device.type == "cpu":
                 self._check(self.norm, rate, what="gradient norm")
         self.optimizer.step()
@@ -279,8 +283,13 @@ class _Run:
         """Metrics after an epoch, of the averaged weights where there are any, and whether the phase is over."""
         evaluate = self.job.evaluate
         with nullcontext() if self.average is None else self.average.in_place():
-            metrics = self.job.team.lead(lambda: evaluate(self.replay)) if evaluate is not None else {}
+            metrics = self.job.team.look(lambda: self._judged(evaluate)) if evaluate is not None else {}
             return metrics, self._judge(metrics, number)
+
+    def _judged(self, evaluate: Callable[[Replay], Metrics]) -> Metrics:
+        # Weights that are gathered in bfloat16 do not go with what is computed in float32.
+        with self.accelerator.autocast() if self.job.team.parallel == "fsdp" else nullcontext():
+            return evaluate(self.replay)
 
     def _asked(self) -> bool:
         """Whether to stop; in all processes if in any."""
@@ -325,16 +334,19 @@ class _Run:
             # A step can overflow after a loss that was finite; such weights must not push out the last good ones.
             if tensor.is_floating_point():
                 self._check(tensor.abs().max(), 0.0, what=f"largest weight of {name}")
+        # By all processes, for each may have a share of them.
+        optimizer = whole_state(self.optimizer)
+        average = None if self.average is None else self.average.copied()
         if self.job.folder is None:
             return
 
         def write(folder: Path) -> None:
             save_file(state, folder / "model.safetensors")
-            torch.save(self.optimizer.state_dict(), folder / "optimizer.pt")
+            torch.save(optimizer, folder / "optimizer.pt")
             if terms := self.terms.state_dict():
                 torch.save(terms, folder / "terms.pt")
-            if self.average is not None:
-                save_file(self.average.state, folder / "average.safetensors")
+            if average is not None:
+                save_file(average, folder / "average.safetensors")
             if self.best is not None:
                 save_file(self.best, folder / "best.safetensors")
 
@@ -345,12 +357,12 @@ class _Run:
 
         put_back(self.model, load_file(checkpoint.path / "model.safetensors"))
         state = torch.load(checkpoint.path / "optimizer.pt", map_location=self.job.device, weights_only=True)
-        self.optimizer.load_state_dict(state)
+        load_state(self.optimizer, state)
         terms = checkpoint.path / "terms.pt"
         if terms.is_file():
             self.terms.load_state_dict(torch.load(terms, map_location=self.job.device, weights_only=True))
         if self.average is not None:
-            self.average.state = load_file(checkpoint.path / "average.safetensors")
+            self.average.begin(load_file(checkpoint.path / "average.safetensors"))
         best = checkpoint.path / "best.safetensors"
         self.best = load_file(best) if best.is_file() else None
 

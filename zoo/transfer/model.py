@@ -11,6 +11,7 @@ from zoo.models.backbone import Backbone, Inputs, Stage
 from zoo.models.features import Features
 from zoo.models.heads import Head, LossHead
 from zoo.models.pyramid import Pyramid
+from zoo.transfer.shares import shared_as, whole
 from zoo.transfer.strategies import Phase, StageRow
 
 
@@ -76,9 +77,12 @@ def changeable(model: Model, phases: Sequence[Phase]) -> frozenset[str]:
 
 
 def copied(model: Model, names: Collection[str]) -> dict[str, Tensor]:
-    """These tensors of the model's state, on the CPU and no longer shared."""
+    """These tensors of the model's state, on the CPU and no longer shared.
+
+    Of a model that is spread over processes whole ones in each, all of which have to ask for them.
+    """
     return {
-        name: tensor.detach().to("cpu", copy=True).contiguous()
+        name: whole(tensor.detach()).to("cpu", copy=True).contiguous()
         for name, tensor in model.state_dict().items()
         if name in names
     }
@@ -89,4 +93,4 @@ def put_back(model: Model, state: Mapping[str, Tensor]) -> None:
     own = model.state_dict()
     with torch.no_grad():
         for name, tensor in state.items():
-            own[name].copy_(tensor)
+            own[name].copy_(shared_as(tensor, own[name]))

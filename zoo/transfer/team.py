@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeVar, cast
 
 import numpy as np
 import torch
@@ -15,9 +15,11 @@ import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from zoo.errors import UsageError, ZooError
+from zoo.errors import UnknownNameError, UsageError, ZooError
 
 Value = TypeVar("Value")
+Parallel = Literal["ddp", "fsdp"]
+PARALLEL: tuple[Parallel, ...] = ("ddp", "fsdp")
 Arrays = dict[str, NDArray[Any]]
 _Told = tuple[str, str | None, tuple[str, ...], str, int]
 """An error: what, help, details, kind and exit code."""
@@ -40,6 +42,8 @@ class Team:
     size: int = 1
     gradients: Any = None
     """The group in which gradients are averaged: apart from all else, whose order need not be theirs."""
+    parallel: Parallel = "ddp"
+    """Whether each process has all weights, or keeps a share of them, of gradients and of what the optimiser knows."""
 
     @property
     def leads(self) -> bool:
@@ -65,6 +69,16 @@ class Team:
         if told is not None:
             raise _error(told)
         return cast("Value", value)
+
+    def look(self, work: Callable[[], Value]) -> Value:
+        """What is found out with the model that is trained: by the first process alone, or by all where each has only
+        a share of the weights; what the first has found counts.
+        """
+        if self.parallel == "ddp":
+            return self.lead(work)
+        with alone():
+            value = work()
+        return self.lead(lambda: value)
 
     def in_turn(self, work: Callable[[], Value]) -> Value:
         """The same done by every process, after the first: what it downloads and keeps is there for the others."""
@@ -149,9 +163,20 @@ class Team:
             found[name] = each
         return found
 
+    def alike(self, tensors: Iterable[Tensor]) -> None:
+        """Give these tensors, in their places, the values of the first process."""
+        for each in tensors:
+            values = each.detach().contiguous()
+            with _reached():
+                dist.broadcast(values, src=0)
+            each.detach().copy_(values)
+
     def sharing(self, module: nn.Module) -> nn.Module:
-        """The module with gradients that are the mean over all processes, beginning with the weights of the first."""
-        if self.size == 1:
+        """The module with gradients that are the mean over all processes, beginning with the weights of the first.
+
+        Where each keeps only a share of the weights it is that of `zoo.transfer.sharding` already.
+        """
+        if self.size == 1 or self.parallel == "fsdp":
             return module
         from torch.nn.parallel import DistributedDataParallel
 
@@ -189,12 +214,37 @@ def alone() -> Iterator[None]:
 
 
 @contextmanager
-def joined() -> Iterator[Team]:
+def joined(parallel: Parallel = "ddp") -> Iterator[Team]:
     """The team of all processes of `torch.distributed`, which has been set up, for as long as this lasts."""
-    team = Team(dist.get_rank(), dist.get_world_size(), dist.new_group())
+    team = Team(dist.get_rank(), dist.get_world_size(), dist.new_group(), parallel)
     before = _CURRENT.set(team)
     try:
         yield team
+    finally:
+        _CURRENT.reset(before)
+
+
+@contextmanager
+def working(parallel: str | None) -> Iterator[None]:
+    """For a while the processes share the work so; None: as they were launched.
+
+    Raises:
+        UsageError: this is no way, or there is one process alone.
+    """
+    if parallel is None:
+        yield
+        return
+    if parallel not in PARALLEL:
+        raise UnknownNameError("parallel", parallel, PARALLEL, help=f"use {' or '.join(PARALLEL)}")
+    team = current()
+    if parallel == "fsdp" and team.size == 1:
+        raise UsageError(
+            "--parallel fsdp spreads the weights over several processes, and this is one",
+            help="start it as  torchrun --nproc-per-node 2 -m zoo ...",
+        )
+    before = _CURRENT.set(replace(team, parallel=parallel))
+    try:
+        yield
     finally:
         _CURRENT.reset(before)
 

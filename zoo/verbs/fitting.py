@@ -30,6 +30,7 @@ from zoo.transfer.model import changeable, copied, put_back
 from zoo.transfer.options import Training
 from zoo.transfer.replay import Replay
 from zoo.transfer.scores import score
+from zoo.transfer.sharding import spread_model
 from zoo.transfer.surgical import LOOKED_AT, Looking, gradient_ratios
 from zoo.transfer.tasks import TargetScale, loss_for
 from zoo.transfer.team import current
@@ -189,7 +190,8 @@ class Fitting:
 
     def _fit(self, trained: Trained, training: Training, checkpoints: Path) -> None:
         session = self.session
-        job = self.job(trained, training, checkpoints)
+        spread = self._spread(trained)
+        job = self.job(spread, training, checkpoints)
         checkpoint = current().lead(lambda: newest(checkpoints) if self.resume else None)
         for record in fit(job, checkpoint):
             session.watch(Event(record=record))
@@ -205,6 +207,17 @@ class Fitting:
                     f"{self.folder.path}",
                     help=f"go on with  zoo finetune --resume {self.folder.path}",
                 )
+        if spread is not trained:
+            put_back(self.model, copied(spread.model, changeable(spread.model, session.gradient_phases)))
+            self.model.to(session.device if current().leads else "cpu")
+
+    def _spread(self, trained: Trained) -> Trained:
+        """With the model as the processes train it: where it is spread over them, a copy."""
+        session, team = self.session, current()
+        if team.parallel == "ddp":
+            return trained
+        self.model.to("cpu")  # the whole of it does not have to fit beside a share
+        return replace(trained, model=spread_model(self.model, session.one, team, session.device, bf16=session.bf16))
 
     def job(self, trained: Trained, training: Training, checkpoints: Path) -> Job:
         """What the loop is given."""
@@ -220,7 +233,7 @@ class Fitting:
             return dict(json_safe(judge(replay).metrics()))
 
         return Job(
-            model=self.model,
+            model=trained.model,
             loader=loader,
             phases=phases,
             training=training,

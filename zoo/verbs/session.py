@@ -46,7 +46,7 @@ from zoo.verbs.extract import extract
 from zoo.verbs.fitting import SHOWN_ROWS, Fitting
 from zoo.verbs.opening import Opened
 from zoo.verbs.run import Event, RunPlan
-from zoo.verbs.together import refuse
+from zoo.verbs.together import check_spread, refuse
 
 
 @dataclass(frozen=True)
@@ -100,6 +100,8 @@ class Session:
         self._check_head(str(training.head))
         self.model, self.head_options, self.one = self._model()
         self._check_loss()
+        if self.gradient_phases:
+            check_spread(current(), strategy, self.model.head, opened.guides)
         self.mixers = NO_MIXERS
         if training.mix is not None:
             check_guides(training.mix, (strategy, *opened.guides))

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from zoo.data.types import Dataset
 from zoo.errors import UsageError
 from zoo.models.backbone import Backbone
+from zoo.models.heads import LossHead
 from zoo.records.runs import RunFolder
+from zoo.transfer.strategies import Strategy
 from zoo.transfer.team import Team, current
-from zoo.transfer.terms import Term
+from zoo.transfer.terms import Guided, Term
+from zoo.transfer.texts import Reading
 from zoo.verbs.config import RunConfig
 from zoo.verbs.opening import Opened, open_job
 from zoo.verbs.run import Watch
@@ -59,6 +64,10 @@ def open_together(config: RunConfig, backbone: Backbone | None, data: Dataset | 
     if not team.leads:
         opened = replace(opened, config=replace(opened.config, out=replace(opened.config.out, tensorboard=False)))
     note = f"{team.size} processes share every batch of {training.batch_size} rows"
+    if team.parallel == "fsdp":
+        note = f"{note}, and the weights"
+        # What one process finds no room for all would have to compute anew, as they gather the weights together.
+        training = replace(training, replay="off")
     return replace(opened, training=training, notes=(*opened.notes, note))
 
 
@@ -92,6 +101,28 @@ def check_terms(team: Team, terms: tuple[Term, ...]) -> None:
     for term in terms:
         if term.compares and team.size > 1:
             refuse(team, f"a term of this loss ({type(term).__name__}) compares the rows of a batch with each other")
+
+
+def check_spread(team: Team, strategy: Strategy, head: nn.Module, guides: Sequence[Guided]) -> None:
+    """Refuse what needs the weights whole while it trains.
+
+    Raises:
+        UsageError: something does, and each process has only a share of them.
+    """
+    if team.parallel == "ddp":
+        return
+    found = {
+        f"--strategy {strategy.name} compares weights or features in each step, and": isinstance(strategy, Guided),
+        f"--strategy {strategy.name} reads the classes with the backbone and": isinstance(strategy, Reading),
+        "a teacher": bool(guides),
+        f"the head {type(head).__name__} has a loss of its own, and": isinstance(head, LossHead),
+    }
+    for what, holds in found.items():
+        if holds:
+            raise UsageError(
+                f"{what} needs whole weights, and with FSDP each of {team.size} processes has a share",
+                help="take --parallel ddp, or --strategy full, partial, head or lp-ft with a head such as linear",
+            )
 
 
 def refuse(team: Team, what: str) -> None:
