@@ -339,9 +339,9 @@ def test_the_script_trains_such_weights_again() -> None:
     from zoo_starter.pretrain_glyphs import pretrain
 
     with torch.random.fork_rng():
-        *_, last = pretrain(steps=80)
+        *_, last = pretrain(steps=60)
     trained = last.backbone
-    assert last.loss < 2.5  # 3.95 at first: 52 letters
+    assert last.loss < 2.8  # 3.95 at first: 52 letters
     assert {k: v.shape for k, v in trained.state_dict().items()} == {
         k: v.shape for k, v in load_file(PACKAGE / "glyph-cnn.safetensors").items()
     }
