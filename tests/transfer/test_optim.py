@@ -143,8 +143,13 @@ def optimizer_for(backbone: zoo.Backbone, strategy: object, **options: object) -
     return make_optimizer(phase, backbone.stages(), LinearHead(backbone.dim, 2), training)
 
 
-def names_of(optimizer: torch.optim.Optimizer) -> list[str]:
-    return [group["name"] for group in optimizer.param_groups]
+def rates_of(optimizer: torch.optim.Optimizer, key: str = "lr") -> dict[str, float]:
+    """By stage."""
+    return {
+        name.removesuffix(".no-decay"): group[key]
+        for group in optimizer.param_groups
+        for name in group["name"].split("+")
+    }
 
 
 @pytest.mark.parametrize(
@@ -162,7 +167,27 @@ def test_the_optimiser_holds_what_is_trained_once_and_nothing_else(
     own = {id(p) for p in backbone.parameters()}
     assert {id(p) for p in held} & own == expected
     assert expected == {id(p) for p in backbone.parameters() if p.requires_grad}
-    assert {name.removesuffix(".no-decay") for name in names_of(optimizer)} == {*stages, "head"}
+    assert rates_of(optimizer).keys() == {*stages, "head"}
+
+
+def test_stages_that_learn_alike_are_one_group(backbone: zoo.Backbone) -> None:
+    assert len(optimizer_for(backbone, Full(backbone_lr=0.2), weight_decay=0.3).param_groups) == 4
+    assert len(optimizer_for(backbone, Full(backbone_lr=1.0), weight_decay=0.0).param_groups) == 1
+    assert len(optimizer_for(backbone, LayerDecay(decay=0.5), weight_decay=0.3).param_groups) == 8
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_one_kernel_takes_the_whole_step(name: str, dtype: torch.dtype, backbone: zoo.Backbone) -> None:
+    backbone.get_submodule("module.body").to(dtype)
+    optimizer = optimizer_for(backbone, Full(), optimizer=name, weight_decay=0.3)
+    assert all(group["fused"] for group in optimizer.param_groups)
+    for parameter in backbone.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    before = [parameter.detach().clone() for parameter in backbone.parameters()]
+    set_rates(optimizer, 1.0)
+    optimizer.step()
+    assert all((a != b).any() for a, b in zip(before, backbone.parameters(), strict=True))
 
 
 def test_norms_and_biases_do_not_decay_and_matrices_do(backbone: zoo.Backbone) -> None:
@@ -192,7 +217,7 @@ def test_a_schedule_keeps_the_ratio_between_head_and_backbone(backbone: zoo.Back
     optimizer = optimizer_for(backbone, Full(backbone_lr=0.2))
     for factor in (1.0, 0.37, 0.01):
         shown = set_rates(optimizer, factor)
-        rates = {group["name"].removesuffix(".no-decay"): group["lr"] for group in optimizer.param_groups}
+        rates = rates_of(optimizer)
         assert rates == pytest.approx({"stem": 0.02 * factor, "body": 0.02 * factor, "top": 0.02 * factor,
                                        "head": 0.1 * factor})  # fmt: skip
         assert shown == pytest.approx(0.1 * factor)
@@ -201,12 +226,12 @@ def test_a_schedule_keeps_the_ratio_between_head_and_backbone(backbone: zoo.Back
 @pytest.mark.parametrize("schedule", ["constant", "step", "multistep", "cosine", "linear"])
 def test_every_schedule_keeps_the_stages_apart(schedule: str, backbone: zoo.Backbone) -> None:
     optimizer = optimizer_for(backbone, LayerDecay(decay=0.5), schedule=schedule, warmup=0.1)
-    own = {group["name"]: group["base_lr"] for group in optimizer.param_groups if "no-decay" not in group["name"]}
+    own = rates_of(optimizer, "base_lr")
     assert len(set(own.values())) == len(own) == 4
     factors = ours(schedule=schedule, warmup=0.1)
     for factor in factors:
         set_rates(optimizer, factor)
-        rates = {group["name"]: group["lr"] for group in optimizer.param_groups if group["name"] in own}
+        rates = rates_of(optimizer)
         assert rates == pytest.approx({name: rate * factor for name, rate in own.items()})
     assert len(set(factors)) > 1 or schedule == "constant"
 
@@ -239,4 +264,5 @@ def test_steps_are_those_of_torchs_optimiser_with_the_same_rates(name: str, back
                 set_rates(optimizer, 1.0)
             steps.step()
     for a, b in zip(backbone.parameters(), twin.parameters(), strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+        # Adam divides by the size of a gradient: where that is small, its rounding counts. The rate is 0.1.
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=2e-5)

@@ -228,13 +228,17 @@ class Loader:
         """
         order = self.order(number if views is None else number % views)
         upcoming = deque(self.places(number, views, group)[start:])
+        # What only has to be put together takes no longer than handing it to a thread and back.
+        at_once = self.ready.keys() == self.processors.keys() and self.aligned is None
         with ThreadPoolExecutor(self.threads, thread_name_prefix="zoo-loader") as pool:
             pending: deque[Batch | Future[Batch]] = deque()
             try:
                 while upcoming or pending:
-                    while upcoming and len(pending) < AHEAD:
+                    while upcoming and len(pending) < (1 if at_once else AHEAD):
                         view, index = upcoming.popleft()
                         known = ready((view, index))
+                        if known is None and at_once:
+                            known = self._batch(order[index], view, index)
                         pending.append(known or pool.submit(self._batch, order[index], view, index))
                     first = pending.popleft()
                     yield first if isinstance(first, Batch) else first.result()

@@ -9,9 +9,10 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from zoo.errors import UsageError
+from zoo.errors import UnknownNameError, UsageError
 
 Key = TypeVar("Key")
+PRECISIONS = ("auto", "fp32", "bf16")
 BEHIND = 2
 """Batches that a card may be ahead of who takes what it made."""
 
@@ -39,7 +40,13 @@ def choose_device(name: str) -> torch.device:
 
 
 def use_bf16(precision: str, device: torch.device) -> bool:
-    """Whether to compute in bfloat16: "auto" does so on GPUs that have it, never on a CPU (it is slower there)."""
+    """Whether to compute in bfloat16: "auto" does so on GPUs that have it, never on a CPU (it is slower there).
+
+    Raises:
+        UnknownNameError: another precision than auto, fp32 and bf16.
+    """
+    if precision not in PRECISIONS:
+        raise UnknownNameError("precision", precision, PRECISIONS, help=f"use {', '.join(PRECISIONS)}")
     if precision == "bf16":
         return True
     return precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
@@ -58,6 +65,17 @@ def takes_channels_last(model: nn.Module, device: torch.device) -> bool:
         return True
     convolutions = (module for module in model.modules() if isinstance(module, nn.Conv2d))
     return not any(c.in_channels < 12 and c.kernel_size == (1, 1) and c.stride != (1, 1) for c in convolutions)
+
+
+def sow(seed: int, device: torch.device) -> None:
+    """Begin the chance of this device, and that of the CPU, anew.
+
+    What `torch.manual_seed` does for them: that asks every kind of device, which for one that was never used takes
+    longer than a step of a small network.
+    """
+    torch.default_generator.manual_seed(seed)
+    if device.type != "cpu":
+        getattr(torch, device.type).manual_seed(seed)
 
 
 def fetched(made: Iterable[tuple[Key, Sequence[Tensor]]]) -> Iterator[tuple[Key, list[Tensor]]]:

@@ -19,7 +19,7 @@ from zoo.errors import DivergedError
 from zoo.models.features import Features
 from zoo.records.checkpoints import Checkpoint, publish
 from zoo.transfer.averaging import Average
-from zoo.transfer.devices import takes_channels_last
+from zoo.transfer.devices import sow, takes_channels_last
 from zoo.transfer.forward import Forward
 from zoo.transfer.model import Model, changeable, copied, put_back
 from zoo.transfer.optim import Scheduler, make_optimizer, set_rates
@@ -254,7 +254,7 @@ class _Run:
         """One step of the optimiser, on all rows of these batches together."""
         job = self.job
         # Each process draws for its own rows, the first as one alone would.
-        torch.manual_seed((job.training.seed * 1_000_003 + self.at.step + job.team.rank * 2**40) % 2**63)
+        sow((job.training.seed * 1_000_003 + self.at.step + job.team.rank * 2**40) % 2**63, job.device)
         rate = set_rates(self.optimizer, self.schedule(self._step_of_phase()))
         rows = sum(batch.whole or len(batch.rows) for batch in batches)
         total = torch.zeros((), device=job.device)

@@ -1,4 +1,4 @@
-"""Optimisers with one group a stage, and schedules as functions of the step."""
+"""Optimisers with a group for each rate and weight decay, and schedules as functions of the step."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch import nn
 
 from zoo.models.backbone import Stage
 from zoo.transfer.options import Training
+from zoo.transfer.shares import is_shared
 from zoo.transfer.strategies import ADAPTERS, HEAD, Phase
 
 
@@ -51,7 +52,10 @@ def make_optimizer(
     adapters: Sequence[nn.Parameter] = (),
     terms: Sequence[nn.Parameter] = (),
 ) -> torch.optim.Optimizer:
-    """One group a stage with its own rate in `base_lr`; biases and norms get no weight decay.
+    """Each stage with its own rate in `base_lr`; biases and norms get no weight decay.
+
+    Stages that learn alike make one group, as each costs time in every step; "+" joins their names. The head is in the
+    last one.
 
     Args:
         phase: rates relative to `training.lr`.
@@ -70,11 +74,12 @@ def make_optimizer(
         rate = training.lr * rates.get(name, 0.0)
         if rate > 0:
             groups += _groups(name, parameters, rate, training.weight_decay)
-    fused = torch.cuda.is_available() and all(p.is_cuda for g in groups for p in g["params"])
+    groups = _merged(groups)
+    fused = _fuses(p for group in groups for p in group["params"]) or None
     if training.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=training.lr, momentum=training.momentum, fused=fused or None)
+        return torch.optim.SGD(groups, lr=training.lr, momentum=training.momentum, fused=fused)
     kind = torch.optim.AdamW if training.optimizer == "adamw" else torch.optim.Adam
-    return kind(groups, lr=training.lr, fused=fused or None)
+    return kind(groups, lr=training.lr, fused=fused)
 
 
 def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> float:
@@ -83,6 +88,25 @@ def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> float:
     for group in optimizer.param_groups:
         rate = group["lr"] = group["base_lr"] * factor
     return rate
+
+
+def _merged(groups: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Groups of one rate and weight decay together, where the last of them stood."""
+    found: dict[tuple[float, float], dict[str, Any]] = {}
+    for group in groups:
+        kind = group["base_lr"], group["weight_decay"]
+        if (alike := found.pop(kind, None)) is not None:
+            names, params = f"{alike['name']}+{group['name']}", [*alike["params"], *group["params"]]
+            group = {**group, "name": names, "params": params}
+        found[kind] = group
+    return list(found.values())
+
+
+def _fuses(parameters: Iterable[nn.Parameter]) -> bool:
+    """Whether one kernel can do the whole step: it reads and writes each weight once, in place of a dozen times."""
+    # What is spread over processes has none for momentum.
+    kinds = ("cpu", "cuda")
+    return all(p.device.type in kinds and p.is_floating_point() and not is_shared(p) for p in parameters)
 
 
 def _groups(name: str, parameters: Iterable[nn.Parameter], rate: float, decay: float) -> list[dict[str, Any]]:
