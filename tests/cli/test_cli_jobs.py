@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.cli.conftest import Zoo
+from tests.cli.program import documented
 from zoo.records import home
 
 SMALL = ("sklearn:digits", "--limit", "60", "--val", "0.1")
@@ -48,6 +49,7 @@ def test_jobs_one_by_one_and_then_the_whole_are_the_plain_command(
         for title in ("dots", "pixels+dots", "pixels", "dots (random)", "pixels+dots (random)")
     ]
     assert (left["known"], left["left"], left["home"]) == (0, 5, str(tmp_path / "home"))
+    assert set(left) == documented("`zoo compare BACKBONE... DATA --dry-run --json`")
     assert {(job["results"], job["gpus"]) for job in left["jobs"]} == {(1, 0)}
     assert not Path("comparisons").exists()
     for job in reversed(left["jobs"]):
