@@ -18,7 +18,7 @@ from datetime import timedelta
 from typing import Any
 
 from zoo.cli import console
-from zoo.errors import UsageError
+from zoo.errors import UsageError, ZooError
 
 SHARED = ("finetune", "extract")
 """Commands that several processes share."""
@@ -71,14 +71,13 @@ class _Process:
         self.ended = threading.Event()
         self.own = sys.stderr
         self.said: io.StringIO | None = None
+        self.last_words: list[Callable[[str], None]] = []
 
     def run(self, program: Callable[[], int]) -> int:
         """Meet the others, run the program, and end as all do."""
         if self.rank > 0:
             sys.stdout, sys.stderr = io.StringIO(), io.StringIO()
             self.said = sys.stderr
-        from zoo.errors import ZooError
-
         try:
             self.fsdp = _asked_for_fsdp()
             self.store = self._meet()
@@ -92,7 +91,8 @@ class _Process:
         from zoo.transfer.team import joined
 
         try:
-            with joined("fsdp" if self.fsdp else "ddp"):
+            with joined("fsdp" if self.fsdp else "ddp") as team:
+                self.last_words = team.last_words
                 code = program()
         except BaseException:
             if self.rank == 0:
@@ -144,6 +144,9 @@ class _Process:
                 os._exit(told["code"] or 1)
         elif told["code"] not in STOPPED and not self.ended.wait(GRACE_SECONDS):
             print(told["said"], file=self.own, flush=True)
+            with contextlib.suppress(OSError, ZooError):
+                for word in list(self.last_words):
+                    word(told["said"].partition("\n")[0].partition("]: ")[2])
             self._tell({"code": told["code"]})
             os._exit(told["code"])
 

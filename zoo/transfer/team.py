@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar, cast
 
 import numpy as np
@@ -44,6 +44,8 @@ class Team:
     """The group in which gradients are averaged: apart from all else, whose order need not be theirs."""
     parallel: Parallel = "ddp"
     """Whether each process has all weights, or keeps a share of them, of gradients and of what the optimiser knows."""
+    last_words: list[Callable[[str], None]] = field(default_factory=list, compare=False)
+    """What is still to be done where this process is ended while it waits for one that has failed: given the error."""
 
     @property
     def leads(self) -> bool:
@@ -130,6 +132,15 @@ class Team:
                 f"{what} are not the same in process {others} as in process 0",
                 help="every process needs the same files, packages and settings",
             )
+
+    @contextmanager
+    def leaving(self, word: Callable[[str], None]) -> Iterator[None]:
+        """While this lasts, it is called with the error for which this process is ended from outside."""
+        self.last_words.append(word)
+        try:
+            yield
+        finally:
+            self.last_words.remove(word)
 
     def any(self, flag: bool) -> bool:
         """Whether it holds in any process."""

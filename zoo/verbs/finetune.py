@@ -278,7 +278,8 @@ def _describe(folder: RunFolder, opened: Opened, training: Training, choice: Map
 def _recorded(folder: RunFolder) -> Iterator[None]:
     """Write down how the run ended, whatever happens."""
     try:
-        yield
+        with current().leaving(lambda error: folder.finish("failed", error=error)):
+            yield
     except Interrupted:
         folder.finish("interrupted")
         raise
