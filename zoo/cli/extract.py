@@ -39,6 +39,7 @@ def extract(
     weights: options.Weights = None,
     batch_size: options.RowsAtOnce[int | None] = None,
     device: options.Device[str] = "auto",
+    precision: options.Precision = None,
     image_col: options.ImageCol = None,
     text_col: options.TextCols = None,
     audio_col: options.AudioCol = None,
@@ -67,7 +68,9 @@ def extract(
         from zoo.cli import extract_shards as sharded
 
         sharded.refuse({"--level": level != "pooled", "--split": split, "--overwrite": overwrite})
-        given = sharded.Given(backbone, data, output, read, pooling, dtype, batch_size, device, weights, offline)
+        given = sharded.Given(
+            backbone, data, output, read, pooling, dtype, batch_size, device, precision, weights, offline
+        )
         return sharded.extract(given, json=json)
     _check(output, dtype, overwrite=overwrite)
     from zoo.transfer.team import current
@@ -82,6 +85,7 @@ def extract(
             pooling=pooling,
             batch_size=batch_size,
             device=device,
+            precision=precision or "auto",
             cache=not no_cache,
             weights=weights,
             read=read,
@@ -97,6 +101,7 @@ def extract(
         "level": found.level,
         "shape": list(found.features.shape),
         "cached": found.cached,
+        "precision": found.precision,
         "padding": found.padding,
         "key": found.key,
     }
@@ -106,7 +111,8 @@ def extract(
     how = " (cached)" if found.cached else ""
     if found.padding is not None and found.padding > 1:
         how = f" ({found.padding:.3f} positions computed for each real one)"
-    return console.print_text(f"wrote {output}  {shape} float32 of {found.backbone}{how}")
+    rounded = ", computed in bf16" if found.precision == "bf16" else ""
+    return console.print_text(f"wrote {output}  {shape} float32 of {found.backbone}{rounded}{how}")
 
 
 def _check(output: Path, dtype: str | None, *, overwrite: bool) -> None:

@@ -32,6 +32,7 @@ class Given:
     dtype: str | None
     batch_size: int | None
     device: str
+    precision: str | None
     weights: str | None
     offline: bool
 
@@ -65,6 +66,7 @@ def extract(given: Given, *, json: bool) -> None:
             dtype=given.dtype or "float32",
             batch_size=given.batch_size,
             device=given.device,
+            precision=given.precision or "auto",
             weights=given.weights,
             read=given.read,
             offline=given.offline,

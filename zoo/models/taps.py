@@ -39,14 +39,21 @@ def first_tensor(out: Any) -> Tensor | None:
     return first if isinstance(first, Tensor) else None
 
 
-def blank_inputs(backbone: Backbone, rows: int = 1) -> Inputs:
-    """Made inputs of every modality on the backbone's device: grey images, texts of rising length, silence."""
+def blank_inputs(backbone: Backbone, rows: int = 1, *, noise: bool = False) -> Inputs:
+    """Made inputs of every modality on the backbone's device: grey images, texts of rising length, silence.
+
+    Args:
+        backbone: that takes them.
+        rows: of the batch.
+        noise: images of noise, the same each time.
+    """
     device = next((p.device for p in backbone.parameters()), torch.device("cpu"))
     found: dict[Modality, dict[str, Tensor]] = {}
     for modality in backbone.modalities:
         processor = backbone.processor(modality)
         channels = channels_of(processor)
-        values = [processor(_blank(modality, row, channels)) for row in range(rows)]
+        make = _noisy if noise and modality == "image" else _blank
+        values = [processor(make(modality, row, channels)) for row in range(rows)]
         tensors = processor.finish(processor.collate(values))
         found[modality] = {key: tensor.to(device) for key, tensor in tensors.items()}
     return found
@@ -66,3 +73,14 @@ def _blank(modality: Modality, row: int, channels: int) -> Any:
     from zoo.data.audio import Audio
 
     return Audio(np.zeros(16_000 + 4_000 * row, dtype=np.float32), 16_000)
+
+
+def _noisy(_: Modality, row: int, channels: int) -> Any:
+    import numpy as np
+    from PIL import Image
+
+    planes = np.random.default_rng(row).integers(0, 256, (channels, 64, 64), dtype=np.uint8)
+    pictures = tuple(Image.fromarray(plane) for plane in planes)
+    if channels in (1, 3):
+        return pictures[0] if channels == 1 else Image.merge("RGB", pictures)
+    return Planes(pictures)

@@ -12,23 +12,20 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import Module
 
 from zoo.catalog.spec import Modality
-from zoo.data.batches import Batch
 from zoo.data.identity import content_of, joined
 from zoo.data.types import Dataset, Examples, ReadOptions, Task
 from zoo.errors import UnknownNameError, UsageError
 from zoo.models.backbone import Backbone
 from zoo.models.fusion import Fused, Paired
-from zoo.models.taps import noted
 from zoo.records import cache as features_cache
-from zoo.transfer.devices import fetched
+from zoo.transfer.devices import use_bf16
 from zoo.transfer.team import current
+from zoo.verbs import forward
 from zoo.verbs.packing import Counts, Size
 
-POOLED, TOKENS = "pooled", "tokens"
+POOLED, TOKENS = forward.POOLED, forward.TOKENS
 
 
 @dataclass(frozen=True)
@@ -50,6 +47,8 @@ class FeatureSet:
     """Of the cache entry."""
     cached: bool
     """Whether it came from the cache."""
+    precision: str = "fp32"
+    """In which they were computed; they are kept as float32."""
     padding: float | None = None
     """Positions computed for each real one; None where none were computed."""
 
@@ -63,6 +62,7 @@ def extract(
     pooling: str | None = None,
     batch_size: int | None = None,
     device: str = "auto",
+    precision: str = "auto",
     cache: bool = True,
     weights: str | None = None,
     read: ReadOptions | None = None,
@@ -81,6 +81,7 @@ def extract(
         batch_size: rows at once; if None as many as suit the device and the lengths of texts, and half of them on lack
             of memory.
         device: auto, cpu, cuda or cuda:1.
+        precision: fp32, bf16, or auto: bf16 on cards that have it, as in training, fp32 elsewhere.
         cache: keep the result, and use what was kept.
         weights: a tag, "random" or a file.
         read: how to read the data.
@@ -113,7 +114,7 @@ def extract(
         if level not in names:
             raise UnknownNameError("level", level, [POOLED, TOKENS, *names], help=f"stages: {', '.join(names)}")
     chosen = choose_device(device)
-    way = _Way(batch_size, chosen, cache, progress, say)
+    way = _Way(batch_size, chosen, use_bf16(precision, chosen), cache, progress, say)
     arrays, key, found = _kept(backbone, examples, level, way)
     return FeatureSet(
         features=arrays["features"],
@@ -127,6 +128,7 @@ def extract(
         level=level,
         key=key,
         cached=found,
+        precision="bf16" if way.bf16 else "fp32",
         padding=way.counts.padding,
     )
 
@@ -159,6 +161,7 @@ class _Way:
 
     batch_size: int | None
     device: torch.device
+    bf16: bool
     cache: bool
     progress: Callable[[int], None] | None
     say: Callable[[str], None]
@@ -177,7 +180,7 @@ def _kept(backbone: Backbone, examples: Examples, level: str, way: _Way) -> tupl
         together = np.concatenate([arrays["features"] for arrays, _, _ in found], axis=1)
         key = features_cache.key_of(fused=[each for _, each, _ in found])
         return {"features": together}, key, all(cached for _, _, cached in found)
-    key = _key(backbone, examples, level)
+    key = _key(backbone, examples, level, way)
     team = current()
     team.agree("the rows or the weights", key)
     cache = way.cache and team.leads
@@ -215,7 +218,7 @@ def _shared(backbone: Backbone, examples: Examples, level: str, way: _Way) -> di
     out: dict[str, NDArray[Any]] = {}
     for rank, rows in enumerate(shares):
         for name, values in (team.arrays(own, rank) or {}).items():
-            _put(out, name, values, rows, len(examples))
+            forward.put(out, name, values, rows, len(examples))
     if way.progress is not None:
         way.progress(len(examples) - len(shares[team.rank]))
     return out
@@ -248,13 +251,13 @@ def weights_digest(backbone: Backbone) -> str:
     return digest.hexdigest()
 
 
-def _key(backbone: Backbone, examples: Examples, level: str) -> str:
+def _key(backbone: Backbone, examples: Examples, level: str, way: _Way) -> str:
     # By modality: images have the same features whether or not their texts were read as well.
     rows = {m: content_of(examples, m) for m in backbone.modalities}
-    return features_cache.key_of(**recipe_of(backbone, level), rows=rows)
+    return features_cache.key_of(**recipe_of(backbone, level, bf16=way.bf16), rows=rows)
 
 
-def recipe_of(backbone: Backbone, level: str) -> dict[str, Any]:
+def recipe_of(backbone: Backbone, level: str, *, bf16: bool) -> dict[str, Any]:
     """Everything that decides features but the rows, as plain values."""
 
     def poolings(each: Any) -> Any:
@@ -264,7 +267,9 @@ def recipe_of(backbone: Backbone, level: str) -> dict[str, Any]:
             return [poolings(part) for part in each.parts]
         return getattr(each, "pooling", "native")
 
+    precision = {"precision": "bf16"} if bf16 else {}
     return {
+        **precision,
         "spec": backbone.spec.name,
         "factory": backbone.spec.factory,
         "towers": list(backbone.modalities),
@@ -292,72 +297,14 @@ def _compute(backbone: Backbone, examples: Examples, level: str, way: _Way) -> d
 
 def _pass(backbone: Backbone, examples: Examples, level: str, size: Size, way: _Way) -> dict[str, NDArray[Any]]:
     loader = size.loader(backbone, examples)
-    was_training = backbone.training
-    backbone = backbone.to(way.device).eval()
     out: dict[str, NDArray[Any]] = {}
-
-    def computed() -> Iterator[tuple[NDArray[np.int64], tuple[Tensor, ...]]]:
-        for batch in loader.epoch(0):
-            values, mask = _one(backbone, batch.to(way.device), level)
-            yield batch.rows.numpy(), (values.float(),) if mask is None else (values.float(), mask)
-
-    with torch.inference_mode():
-        for rows, (values, *masks) in fetched(computed()):
-            _put(out, "features", values.numpy(), rows, len(examples))
-            for mask in masks:
-                _put(out, "mask", mask.numpy().astype(np.uint8), rows, len(examples))
-            if way.progress is not None:
-                way.progress(len(rows))
-    backbone.train(was_training)
+    for rows, arrays in forward.computed(backbone, loader, level, way.device, bf16=way.bf16):
+        for name, values in arrays.items():
+            forward.put(out, name, values, rows, len(examples))
+        if way.progress is not None:
+            way.progress(len(rows))
     way.counts.add(loader)
     return out
-
-
-def _one(backbone: Backbone, batch: Batch, level: str) -> tuple[Tensor, Tensor | None]:
-    if level not in (POOLED, TOKENS):
-        return _stage_output(backbone, batch, level), None
-    features = backbone(batch.inputs)
-    if level == POOLED:
-        return features.pooled, None
-    mask = features.mask
-    if mask is None:
-        mask = torch.ones(features.tokens.shape[:2], dtype=torch.bool)
-    return features.tokens, mask
-
-
-def _stage_output(backbone: Backbone, batch: Batch, name: str) -> Tensor:
-    stage = next(stage for stage in backbone.stages() if stage.name == name)
-    given: list[tuple[Module, Tensor]] = []
-    with noted({stage.modules[-1]}, given):
-        backbone(batch.inputs)
-    box = [output for _, output in given]
-    if not box:
-        raise UsageError(f"the stage '{name}' gives no output of its own", help="take a later stage, or tokens")
-    if len(box[-1]) != len(batch.rows):
-        raise UsageError(
-            f"the stage '{name}' gives {len(box[-1])} outputs for {len(batch.rows)} rows, as one an image",
-            help="take a later stage, or tokens",
-        )
-    return box[-1]
-
-
-def _put(out: dict[str, NDArray[Any]], name: str, values: NDArray[Any], rows: NDArray[Any], count: int) -> None:
-    """Write rows into the whole, which grows where later rows have more tokens."""
-    if name not in out:
-        out[name] = np.zeros((count, *values.shape[1:]), dtype=values.dtype)
-    whole = out[name]
-    sizes = tuple(max(pair) for pair in zip(whole.shape[1:], values.shape[1:], strict=True))
-    if sizes != whole.shape[1:]:
-        grown = np.zeros((count, *sizes), dtype=whole.dtype)
-        grown[_corner(whole.shape)] = whole
-        out[name] = whole = grown
-    place: tuple[Any, ...] = (rows, *_corner(values.shape[1:]))
-    whole[place] = values
-
-
-def _corner(shape: tuple[int, ...]) -> tuple[slice, ...]:
-    """Where an array of this shape lies in a larger one."""
-    return tuple(slice(size) for size in shape)
 
 
 def _rows(data: Dataset | Examples, split: str | None) -> tuple[Examples, tuple[str, ...], Task | None]:

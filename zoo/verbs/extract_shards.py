@@ -62,6 +62,7 @@ def extract_shards(
     dtype: str = "float32",
     batch_size: int | None = None,
     device: str = "auto",
+    precision: str = "auto",
     weights: str | None = None,
     read: ReadOptions | None = None,
     offline: bool = False,
@@ -86,6 +87,7 @@ def extract_shards(
         dtype: float32 or float16.
         batch_size: rows at once; chosen and halved on lack of memory if None.
         device: auto, cpu, cuda or cuda:1; under torchrun auto is the card of the process.
+        precision: in which they are computed: fp32, bf16, or auto: bf16 on cards that have it, fp32 elsewhere.
         weights: a tag, "random" or a file.
         read: which columns are read as what, and what is done with rows that cannot be read.
         offline: never touch the network.
@@ -104,7 +106,7 @@ def extract_shards(
     options = read or ReadOptions()
     shards = find_shards(data)
     reading = find_reading(shards[0], options)
-    work = _work(backbone, reading, _Options(pooling, dtype, batch_size, device, weights, offline, threads))
+    work = _work(backbone, reading, _Options(pooling, dtype, batch_size, device, precision, weights, offline, threads))
     folder = Path(output).expanduser()
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{output} is a file", help="give a folder, which takes one file a shard")
@@ -145,6 +147,7 @@ class _Options:
     dtype: str
     batch_size: int | None
     device: str
+    precision: str
     weights: str | None
     offline: bool
     threads: int | None
@@ -152,7 +155,7 @@ class _Options:
 
 def _work(backbone: Backbone | str, reading: Reading, options: _Options) -> Work:
     from zoo.models.load import check_serves, load
-    from zoo.transfer.devices import choose_device
+    from zoo.transfer.devices import choose_device, use_bf16
     from zoo.transfer.trained import set_pooling
 
     if isinstance(backbone, str):
@@ -162,12 +165,13 @@ def _work(backbone: Backbone | str, reading: Reading, options: _Options) -> Work
         set_pooling(backbone, options.pooling)
     reading = reading.only(backbone.modalities)
     device = choose_device(_own_device(options.device))
-    about = _about(backbone, reading, options.dtype)
+    bf16 = use_bf16(options.precision, device)
+    about = _about(backbone, reading, options.dtype, bf16=bf16)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads = options.threads or min(max(cores // number("LOCAL_WORLD_SIZE", 1), 2), MOST_THREADS)
     size = options.batch_size or (64 if device.type != "cpu" else 16)
     fixed = options.batch_size is not None
-    return Work(backbone.to(device).eval(), reading, about, device, size, fixed, threads)
+    return Work(backbone.to(device), reading, about, device, size, fixed, threads, bf16)
 
 
 def _own_device(name: str) -> str:
@@ -178,9 +182,9 @@ def _own_device(name: str) -> str:
     return f"cuda:{number('LOCAL_RANK', 0) % torch.cuda.device_count()}"
 
 
-def _about(backbone: Backbone, reading: Reading, dtype: str) -> dict[str, Any]:
+def _about(backbone: Backbone, reading: Reading, dtype: str, *, bf16: bool) -> dict[str, Any]:
     """What the features are, as every file says it: plain values, and a key over what decides them."""
-    recipe = recipe_of(backbone, POOLED)
+    recipe = recipe_of(backbone, POOLED, bf16=bf16)
     read: dict[Modality, Any] = {"image": reading.image, "text": list(reading.text) or None, "audio": reading.audio}
     columns: dict[str, Any] = {**{str(m): read[m] for m in backbone.modalities}, "label": reading.label}
     found = {
@@ -192,6 +196,7 @@ def _about(backbone: Backbone, reading: Reading, dtype: str) -> dict[str, Any]:
         "level": POOLED,
         "dim": backbone.dim,
         "dtype": dtype,
+        **({"precision": "bf16"} if bf16 else {}),
         "columns": columns,
         "label_type": reading.label_type,
     }

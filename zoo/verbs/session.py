@@ -324,7 +324,14 @@ class Session:
             known = self.known.of(examples, progress)
             if known is not None:
                 return known
-        return extract(backbone or self.backbone, examples, device=str(self.device), progress=progress).features
+        found = extract(
+            backbone or self.backbone,
+            examples,
+            device=str(self.device),
+            precision=self.training.precision,
+            progress=progress,
+        )
+        return found.features
 
     def _counting(self, doing: str, total: int) -> Callable[[int], None]:
         return lambda done: self.watch(Event(doing=doing, done=done, total=total))

@@ -7,12 +7,14 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from zoo.data.batches import Batch
 from zoo.data.rows import Reading, Row, rows_of
@@ -20,9 +22,10 @@ from zoo.data.shards import Shard
 from zoo.data.streaming import Portion, Ready, portions
 from zoo.data.types import ReadOptions
 from zoo.errors import DataError, UsageError
-from zoo.models.backbone import Backbone
+from zoo.models.backbone import Backbone, Inputs
 from zoo.records.claims import Claim, Claims
 from zoo.records.files import published
+from zoo.transfer.frozen import Quick, quick
 from zoo.verbs.stored import SHOWN, ShardFile, ShardInfo, shard_info
 
 POLL_SECONDS = 2.0
@@ -54,6 +57,16 @@ class Work:
     fixed: bool
     """Whether that number was asked for."""
     threads: int
+    bf16: bool = False
+
+    @cached_property
+    def way(self) -> Quick:
+        """How the backbone computes."""
+        return quick(self.backbone, self._pooled, bf16=self.bf16)
+
+    def _pooled(self, inputs: Inputs) -> Tensor:
+        pooled: Tensor = self.backbone(inputs).pooled
+        return pooled
 
     def features(self, ready: Sequence[Ready]) -> NDArray[np.float32]:
         """(N, D) of rows that were made ready; fewer at once from the moment that memory does not suffice."""
@@ -79,9 +92,8 @@ class Work:
         processors = {m: self.backbone.processor(m) for m in self.backbone.modalities}
         inputs = {m: each.collate([row.values[m] for row in ready]) for m, each in processors.items()}
         batch = Batch(inputs, None, torch.arange(len(ready)), processors)
-        with torch.inference_mode():
-            pooled = self.backbone(batch.to(self.device).inputs).pooled
-        values: NDArray[np.float32] = pooled.float().cpu().numpy()
+        with self.way.on(batch.to(self.device).inputs) as taken:
+            values: NDArray[np.float32] = self._pooled(taken).float().cpu().numpy()
         return values
 
 
