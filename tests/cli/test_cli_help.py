@@ -76,7 +76,9 @@ def test_every_option_the_pages_mention_exists() -> None:
     known |= {"--help", "--version", "--debug", "--no-plugins"}
     known |= {"--nproc-per-node", "--nnodes", "--multi", "--num", "--cpu"}  # of torchrun and accelerate launch
     for page in (*sorted((root / "docs").glob("*.md")), root / "README.md"):
-        text = re.sub(r"^.*(?:pip|git|pytest|curl|sbatch) .*$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+        text = re.sub(
+            r"^.*(?:pip|git|pytest|curl|sbatch) .*$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE
+        )
         assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text)) <= known, page.name
 
 
