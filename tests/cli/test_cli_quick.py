@@ -15,6 +15,7 @@ import pytest
 from zoo.catalog import index
 from zoo.catalog.cached import is_cached
 from zoo.catalog.discovery import Discovery, PluginReport, discovered
+from zoo.catalog.looked_at import LookedAt
 from zoo.catalog.origins import is_here
 from zoo.catalog.spec import Modality, WeightsSpec
 from zoo.cli import quick
@@ -97,15 +98,15 @@ def test_a_setting_that_changes_the_catalogue_is_left_to_it(setting: str, monkey
     assert quick.asked(["list"]) is None
 
 
-def test_nothing_is_kept_of_other_distributions_or_of_plugins_that_failed() -> None:
+def test_nothing_is_kept_of_plugins_that_failed_or_that_nobody_watched() -> None:
     good = PluginReport("timm", "zoo", "1", "loaded")
     assert index.can_keep(Discovery(discovered().catalog, (good,)))
-    for other in (
-        replace(good, distribution="zoo-mixer"),
-        replace(good, status="failed"),
-        replace(good, changed=("x",)),
-    ):
+    mixer = replace(good, name="mixer", distribution="zoo-mixer")
+    for other in (mixer, replace(good, status="failed"), replace(good, changed=("x",))):
         assert not index.can_keep(Discovery(discovered().catalog, (good, other)))
+    assert index.can_keep(Discovery(discovered().catalog, (good, mixer), looked_at={"mixer": LookedAt()}))
+    unknown = {"mixer": LookedAt(reason="starts another program")}
+    assert not index.can_keep(Discovery(discovered().catalog, (good, mixer), looked_at=unknown))
 
 
 def test_another_distribution_or_a_changed_file_makes_the_state_another(
@@ -115,16 +116,23 @@ def test_another_distribution_or_a_changed_file_makes_the_state_another(
     monkeypatch.syspath_prepend(str(tmp_path))
     table = tmp_path / "table.json"
     table.write_text("{}")
-    states = [index.state(["zoo_mine"], [str(table)])]
-    assert index.state(["zoo_mine"], [str(table)]) == states[0]
+    basis = index.Basis(["zoo_mine"], [str(table)], [str(tmp_path), str(tmp_path / "link")], ["ZOO_MINE"])
+    states = [index.state(basis)]
+    assert index.state(basis) == states[0]
+    (tmp_path / "nothing-of-it").touch()
+    assert index.state(basis) == states[0]
     table.write_text("{ }")
-    states.append(index.state(["zoo_mine"], [str(table)]))
+    states.append(index.state(basis))
     (tmp_path / "mine-1.dist-info").mkdir()
-    states.append(index.state(["zoo_mine"], [str(table)]))
+    states.append(index.state(basis))
     (tmp_path / "mine-1.dist-info" / "entry_points.txt").write_text("[zoo]\nmine = zoo_mine\n")
-    states.append(index.state(["zoo_mine"], [str(table)]))
+    states.append(index.state(basis))
     (tmp_path / "zoo_mine.py").touch()
-    states.append(index.state(["zoo_mine"], [str(table)]))
+    states.append(index.state(basis))
+    monkeypatch.setenv("ZOO_MINE", "")
+    states.append(index.state(basis))
+    (tmp_path / "link").symlink_to(table)
+    states.append(index.state(basis))
     assert all(one != other for place, one in enumerate(states) for other in states[:place])
 
 

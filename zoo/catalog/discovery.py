@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from zoo.catalog.catalog import Catalog, Offer, manager_for, offer_of
 from zoo.catalog.entry_points import EntryPoint, distribution_of, installed
 from zoo.catalog.guard import Surroundings, TooSlowError, stdout_to_stderr, within
+from zoo.catalog.looked_at import WATCH, LookedAt
 from zoo.catalog.spec import API_VERSION
 from zoo.catalog.versions import OLDEST_API, agreed, deprecation
 from zoo.errors import DuplicateNameError, PluginError, UsageError, close_matches
@@ -59,6 +60,8 @@ class Discovery:
     reports: tuple[PluginReport, ...]
     notes: tuple[str, ...] = ()
     """What is wrong with the settings that choose plugins."""
+    looked_at: Mapping[str, LookedAt] = field(default_factory=dict)
+    """By name, of the plugins that zoo does not bring itself, where somebody wanted to know."""
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -119,6 +122,7 @@ def discover(
     builtin = importlib.import_module("zoo.catalog.builtin")
     catalog = Catalog.of({"zoo": builtin})
     reports: list[PluginReport] = []
+    looked_at: dict[str, LookedAt] = {}
     owners: dict[str, str] = {"zoo": "zoo itself"}
     entries = list(installed() if entry_points is None else entry_points)
     for entry in entries:
@@ -130,9 +134,11 @@ def discover(
             reports.append(_failed(blank, f"the plugin name '{entry.name}' is taken by {owners[entry.name]}"))
         else:
             owners[entry.name] = f"{dist} {version}"
-            catalog, report = _added(catalog, entry, blank, owners, _Terms(limit, patient, api))
+            terms = _Terms(limit, patient, api, {} if dist == "zoo" else looked_at)
+            catalog, report = _added(catalog, entry, blank, owners, terms)
             reports.append(report)
-    return Discovery(catalog, tuple(reports), _misspelt_settings(environ, [entry.name for entry in entries]))
+    notes = _misspelt_settings(environ, [entry.name for entry in entries])
+    return Discovery(catalog, tuple(reports), notes, looked_at)
 
 
 @dataclass(frozen=True)
@@ -142,6 +148,8 @@ class _Terms:
     limit: float
     patient: bool
     api: tuple[int, int]
+    looked_at: dict[str, LookedAt]
+    """Where to note what a plugin looks at."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +167,7 @@ def _added(
     started = time.perf_counter()
     before = Surroundings()
     try:
-        with stdout_to_stderr():
+        with stdout_to_stderr(), WATCH.plugin(entry.name, terms.looked_at):
             loaded = _in_time(entry, blank, terms)
         catalog = catalog.plus(entry.name, loaded.manager, loaded.offer)
         report = _report(blank, loaded, time.perf_counter() - started, terms.api[1])

@@ -1,7 +1,8 @@
 """What was worked out of the catalogue before, kept in files for as long as nothing that it came of has changed.
 
-Only what zoo itself brings is kept: the listing of another distribution may depend on anything. Nothing here imports
-more than `json`, since whoever asks has no time for it.
+It came of zoo's own files, of the installed distributions, and of whatever their plugins looked at while they listed
+(`looked_at`); where that cannot be known, nothing is kept. Nothing here imports more than `json`, since whoever asks
+has no time for it.
 """
 
 from __future__ import annotations
@@ -13,16 +14,41 @@ import time
 
 TYPE_CHECKING = False  # importing `typing` would take a third of the time
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
     from typing import Any
 
     from zoo.catalog.discovery import Discovery
 
-FORMAT = 1
+FORMAT = 2
 SETTINGS = ("ZOO_PLUGINS", "ZOO_DISABLE", "ZOO_PLUGIN_TIMEOUT", "ZOO_DEBUG")
 """With one of these in the environment the catalogue is looked up anew."""
 STARTED = time.time_ns()
+MOST = 20_000
+"""Files of plugins above which none are kept."""
 ZOO = os.path.dirname(os.path.dirname(__file__))  # noqa: PTH120
+
+
+class Basis:
+    """What the catalogue came of, beside Python, zoo and the distributions that are installed."""
+
+    def __init__(
+        self,
+        packages: Iterable[str] = (),
+        paths: Iterable[str] = (),
+        asked: Iterable[str] = (),
+        settings: Iterable[str] = (),
+    ) -> None:
+        """Names of things that are looked up when asked for.
+
+        Args:
+            packages: top-level names; where they are found first counts.
+            paths: files and folders; their time and size count.
+            asked: others that were asked for; of folders it counts that they are there.
+            settings: variables of the environment.
+        """
+        self.packages, self.paths, self.asked, self.settings = (
+            sorted(set(each)) for each in (packages, paths, asked, settings)
+        )
 
 
 def read(name: str) -> list[str] | None:
@@ -30,19 +56,19 @@ def read(name: str) -> list[str] | None:
     try:
         with open(_file(name), encoding="utf-8") as file:  # noqa: PTH123
             kept = json.loads(file.readline())
-            same = kept == state([name for name, _ in kept[-2]], [path for path, *_ in kept[-1]])
-            return file.read().split("\n") if same else None
+            basis = Basis(*([each[0] for each in part] for part in kept[-4:]))
+            return file.read().split("\n") if kept == state(basis) else None
     except (OSError, ValueError, TypeError, LookupError):
         return None
 
 
-def write(name: str, lines: Iterable[str], packages: Mapping[str, str]) -> None:
+def write(name: str, lines: Iterable[str], basis: Basis) -> None:
     """Keep some lines; a cache that cannot be written is no fault.
 
     Args:
         name: to read them by.
         lines: what was worked out.
-        packages: of plugins that it came of, and their folders.
+        basis: what it came of.
     """
     from pathlib import Path
 
@@ -50,8 +76,8 @@ def write(name: str, lines: Iterable[str], packages: Mapping[str, str]) -> None:
     from zoo.records.files import published
 
     try:
-        now = state(sorted(packages), _sources(packages))
-        if any(changed > STARTED for _, changed, _ in (*now[-3], *now[-1])):
+        now = state(basis)
+        if any(each[-2] > STARTED for each in (*now[3], *now[5], *now[6])):
             return  # while this ran: what was read of it may be older than its stamp
         with published(Path(_file(name))) as path:
             path.write_text("\n".join((json.dumps(now), *lines)), encoding="utf-8")
@@ -59,22 +85,38 @@ def write(name: str, lines: Iterable[str], packages: Mapping[str, str]) -> None:
         return
 
 
+def forget() -> None:
+    """Nothing of what was kept is read again."""
+    import contextlib
+    import glob
+
+    for path in glob.glob(_file("*")):  # noqa: PTH207
+        with contextlib.suppress(OSError):
+            os.unlink(path)  # noqa: PTH108
+
+
 def can_keep(found: Discovery) -> bool:
-    """Whether all of this catalogue comes from zoo's own distribution with nothing to warn of, and there is a place."""
+    """Whether what this catalogue came of is known, with nothing to warn of, and there is a place."""
     folder = os.path.dirname(_file(""))  # noqa: PTH120
     try:
         os.makedirs(folder, exist_ok=True)  # noqa: PTH103
     except OSError:
         return False
-    own = all(report.distribution == "zoo" and report.status == "loaded" for report in found.reports)
-    settings = any(name in os.environ for name in SETTINGS)
-    return own and not found.warnings and not settings and os.access(folder, os.W_OK)
+    if found.warnings or any(name in os.environ for name in SETTINGS) or not os.access(folder, os.W_OK):
+        return False
+    return all(
+        report.status == "loaded"
+        and (report.distribution == "zoo" or ((seen := found.looked_at.get(report.name)) and not seen.reason))
+        for report in found.reports
+    )
 
 
-def state(packages: Sequence[str], paths: Sequence[str]) -> list[Any]:
-    """What the catalogue depends on: Python, the installed distributions, where plugins are found, and their files."""
-    installed, homes = _installed(packages)
-    return [FORMAT, sys.version, ZOO, installed, homes, [_stamp(path) for path in paths]]
+def state(basis: Basis) -> list[Any]:
+    """What the catalogue depends on, as it is now."""
+    installed, homes = _installed(basis.packages)
+    settings = [[name, os.environ.get(name)] for name in basis.settings]
+    stamps = [_stamp(path) for path in basis.paths]
+    return [FORMAT, sys.version, ZOO, installed, homes, stamps, [_answer(path) for path in basis.asked], settings]
 
 
 def _installed(packages: Sequence[str]) -> tuple[list[Any], list[Any]]:
@@ -106,7 +148,7 @@ def _installed(packages: Sequence[str]) -> tuple[list[Any], list[Any]]:
 
 
 def _stamp(path: str) -> list[Any]:
-    """A file as it is now; zeros where it is missing."""
+    """A file or folder as it is now; zeros where it is missing."""
     try:
         about = os.stat(path)  # noqa: PTH116
     except OSError:
@@ -114,24 +156,59 @@ def _stamp(path: str) -> list[Any]:
     return [path, about.st_mtime_ns, about.st_size]
 
 
-def packages() -> dict[str, str]:
-    """The packages that zoo's plugins are in, and their folders."""
-    from zoo.catalog.entry_points import distribution_of, installed
+def _answer(path: str) -> list[Any]:
+    """What whoever asks for a path is told; of a folder that it is there, since its time says what else is in it."""
+    try:
+        about, target = os.lstat(path), ""
+        if about.st_mode & 0o170000 == 0o120000:
+            target, about = os.readlink(path), os.stat(path)  # noqa: PTH115, PTH116
+    except OSError:
+        return [path, "", 0, 0]
+    return [path, target, 0, -1] if about.st_mode & 0o170000 == 0o040000 else [path, target, *_stamp(path)[1:]]
 
-    names = {entry.value.partition(":")[0] for entry in installed() if distribution_of(entry)[0] == "zoo"}
-    found = {name.partition(".")[0]: getattr(sys.modules.get(name), "__file__", None) or "" for name in names}
-    return {name: os.path.dirname(file) for name, file in found.items()}  # noqa: PTH120
+
+def own() -> Basis:
+    """The files of zoo that list and print."""
+    files = [f"{ZOO}/{name}" for name in ("__init__.py", "errors.py", "verbs/listing.py", "verbs/choosing.py")]
+    return Basis(paths=[*files, *(path for part in ("catalog", "cli", "records") for path in _inside(f"{ZOO}/{part}"))])
 
 
-def _sources(packages: Mapping[str, str]) -> list[str]:
-    """The files of zoo that list and print, and all of its plugins: code, tables, and the folders that hold them."""
-    from pathlib import Path
+def basis_of(found: Discovery) -> Basis | None:
+    """What a catalogue came of; None where it is so much that to look at all of it would take longer than to list."""
+    from itertools import chain, islice
 
-    zoo = Path(ZOO)
-    folders = [*(zoo / part for part in ("catalog", "cli", "records")), *map(Path, filter(None, packages.values()))]
-    inside = [path for folder in folders for path in (folder, *folder.rglob("*")) if "__pycache__" not in path.parts]
-    more = [zoo / "__init__.py", zoo / "errors.py", zoo / "verbs" / "listing.py", zoo / "verbs" / "choosing.py"]
-    return sorted(str(path) for path in (*inside, *more))
+    from zoo.catalog.entry_points import installed
+
+    files: list[str] = []
+    folders: list[str] = []
+    packages: set[str] = set()
+    for entry in installed():
+        name = entry.value.partition(":")[0]
+        parts = name.split(".")
+        above = (sys.modules.get(".".join(parts[:count])) for count in range(1, len(parts) + 1))
+        file = next((file for module in above if (file := getattr(module, "__file__", None))), None)
+        if file is not None:
+            whole = os.path.basename(file).startswith("__init__.")  # noqa: PTH119
+            (folders if whole else files).append(os.path.dirname(file) if whole else file)  # noqa: PTH120
+        packages.add(parts[0])
+    seen = list(found.looked_at.values())
+    inside = list(islice(chain.from_iterable(map(_inside, folders)), MOST))
+    if len(inside) == MOST:
+        return None
+    return Basis(
+        packages.union(*(each.packages for each in seen)),
+        chain(inside, files, own().paths, *(each.paths for each in seen)),
+        chain.from_iterable(each.asked for each in seen),
+        chain.from_iterable(each.settings for each in seen),
+    )
+
+
+def _inside(folder: str) -> Iterable[str]:
+    """A folder and all that is in it, but for what Python compiles."""
+    for top, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if name != "__pycache__"]
+        yield top
+        yield from (f"{top}/{name}" for name in names)
 
 
 def _file(name: str) -> str:

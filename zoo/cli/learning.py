@@ -31,22 +31,24 @@ def keep_rows() -> None:
     from zoo.verbs.listing import rows_in
 
     found = discovered()
-    if not index.can_keep(found):
+    basis = index.basis_of(found) if index.can_keep(found) else None
+    if basis is None:
         return
-    packages, listed = index.packages(), rows_in(found.catalog)
-    index.write("rows", [_text(values(row)) for row in listed], packages)
-    index.write("rows-json", [_text(rows.json_of(row)) for row in listed], packages)
+    listed = rows_in(found.catalog)
+    index.write("rows", [_text(values(row)) for row in listed], basis)
+    index.write("rows-json", [_text(rows.json_of(row)) for row in listed], basis)
     for noun in rows.NOUNS[1:]:
         specs = getattr(found.catalog, noun).values()
-        index.write(noun, [_text([spec.name, spec.summary]) for spec in specs], packages)
-        index.write(f"{noun}-json", [_text(rows.noun_json(spec)) for spec in specs], packages)
+        index.write(noun, [_text([spec.name, spec.summary]) for spec in specs], basis)
+        index.write(f"{noun}-json", [_text(rows.noun_json(spec)) for spec in specs], basis)
 
 
 def keep_cards() -> None:
     """Keep the card of every backbone under every name that means it."""
     found = discovered()
-    if index.can_keep(found):
-        index.write("cards", cards_of(found), index.packages())
+    basis = index.basis_of(found) if index.can_keep(found) else None
+    if basis is not None:
+        index.write("cards", cards_of(found), basis)
 
 
 def values(row: Row) -> tuple[Any, ...]:

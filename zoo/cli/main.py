@@ -58,6 +58,10 @@ def run() -> None:
     question = quick.asked(sys.argv[1:])
     if question is not None and question.answered():
         sys.exit(0)
+    if question is not None and question.new:
+        from zoo.catalog.looked_at import WATCH
+
+        WATCH.wanted = True  # what plugins look at now decides for how long the answer can be kept
     code = _run()
     if question is not None and question.new and code == 0:
         import contextlib

@@ -46,9 +46,14 @@ def plugins(
             word = context.invoked_subcommand
             raise UsageError(f"--json stands before '{word}'", help=f"`zoo plugins {word} --help` shows what it takes")
         return None
+    from zoo.catalog import index
     from zoo.catalog.discovery import discovered
+    from zoo.catalog.looked_at import WATCH
 
-    reports = discovered(patient=True).reports
+    WATCH.wanted = True
+    index.forget()  # whoever doubts a listing looks here
+    found = discovered(patient=True)
+    reports = found.reports
     if json:
         return console.print_json([asdict(report) for report in reports])
     header = ["plugin", "distribution", "api", "import", "status", "hooks"]
@@ -64,6 +69,9 @@ def plugins(
         for report in reports
     ]
     console.print_table(header, rows)
+    for name, seen in found.looked_at.items():
+        if seen.reason:
+            console.note(f"'{name}' {seen.reason}, so `zoo list` asks all plugins each time, which takes longer")
     console.note("A plugin is code that runs with your rights. ZOO_DISABLE=name switches one off.")
     return None
 

@@ -89,7 +89,7 @@ class _Help(Question):
     def learn(self) -> None:
         from zoo.cli import learning
 
-        index.write(self.name, learning.help_of(self.program).split("\n"), {})
+        index.write(self.name, learning.help_of(self.program).split("\n"), index.own())
 
 
 class _List(Question):
