@@ -114,7 +114,7 @@ def main(
     times, said, missing = _measured(chosen, setting, asked.rounds, agree)
     rows = _table(times, goals or {})
     _print(name, rows, missing, said, setting, unit)
-    _write(name, rows, missing, said, setting, unit)
+    keep(name, rows, said=said, missing=missing, setting=setting, unit=unit)
 
 
 def ratio(one: Sequence[float], other: Sequence[float]) -> float:
@@ -283,14 +283,28 @@ def _print(
         print(f"{side:<34} {reason}")
 
 
-def _write(
+def keep(
     name: str,
     rows: Sequence[Mapping[str, Any]],
-    missing: Mapping[str, str],
-    said: str,
-    setting: Setting,
-    unit: str,
+    *,
+    said: str = "",
+    missing: Mapping[str, str] | None = None,
+    setting: Setting | None = None,
+    unit: str = "s",
+    **more: Any,
 ) -> None:
+    """Write `results/NAME.json`, of which `results.py` makes RESULTS.md; scripts without sides use it too.
+
+    Args:
+        name: of the job.
+        rows: one a side: side, wall, cpu, ratio, cpu_ratio, peak_mib and goal.
+        said: on how well the sides agree.
+        missing: sides that could not run, and why.
+        setting: threads and device; one thread of the CPU if None.
+        unit: of the times.
+        more: what the job has beside, as plain values.
+    """
+    setting = setting or Setting((), 1, "cpu")
     RESULTS.mkdir(exist_ok=True)
     command = " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *_public(sys.argv[1:])])
     answer = {
@@ -301,8 +315,9 @@ def _write(
         "threads": setting.threads,
         "unit": unit,
         "agreement": said,
-        "sides": rows,
-        "missing": missing,
+        "sides": list(rows),
+        "missing": dict(missing or {}),
+        **more,
     }
     (RESULTS / f"{name}.json").write_text(json.dumps(answer, indent=1) + "\n")
 
