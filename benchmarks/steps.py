@@ -103,7 +103,7 @@ def lightning(setting: Setting) -> Run:
             return optimizer(self)
 
     start, batches = network(), loader()
-    _quiet("lightning.pytorch")
+    quiet("lightning.pytorch")
 
     def run() -> Mapping[str, Any]:
         trainer = L.Trainer(
@@ -267,7 +267,7 @@ def as_it_comes(setting: Setting) -> Run:
     return by_zoo(setting, plain=False)
 
 
-def _quiet(name: str) -> None:
+def quiet(name: str) -> None:
     import logging
     import warnings
 
