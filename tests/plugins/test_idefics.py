@@ -12,8 +12,7 @@ import torch
 import zoo_transformers
 from PIL import Image
 from tiny_idefics import write_idefics
-from transformers import AutoTokenizer, IdeficsModel, IdeficsProcessor
-from transformers.models.idefics.image_processing_pil_idefics import IdeficsImageProcessorPil
+from transformers import AutoTokenizer, IdeficsImageProcessor, IdeficsModel, IdeficsProcessor
 
 import zoo
 from zoo import Catalog, DataError, Features, UsageError
@@ -62,9 +61,9 @@ def features(backbone: Any, images: Sequence[Any] | None = None, texts: Sequence
 
 
 def upstream(folder: Path, *prompts: list[Any]) -> torch.Tensor:
-    """(B, T, D) of transformers alone: its processor with Pillow's resampling, and its model."""
+    """(B, T, D) of transformers alone: its processor with torchvision's resampling, and its model."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    processor: Any = IdeficsProcessor(IdeficsImageProcessorPil(image_size=32), tokenizer)
+    processor: Any = IdeficsProcessor(IdeficsImageProcessor(image_size=32), tokenizer)
     with torch.inference_mode():
         given = processor(text=list(prompts), return_tensors="pt")
         hidden: torch.Tensor = IdeficsModel.from_pretrained(folder).eval()(**given, use_cache=False).last_hidden_state
@@ -85,13 +84,14 @@ def upstream(folder: Path, *prompts: list[Any]) -> torch.Tensor:
     ],
     ids=["image", "text", "image before text", "image in text", "images before text", "images that touch", "text ends"],
 )  # fmt: skip
-def test_tokens_are_those_of_transformers_bit_for_bit(
+def test_tokens_are_those_of_transformers(
     image: Any, text: str | None, prompt: list[Any], folder: Path, backbone: Any
 ) -> None:
     found = features(backbone, None if image is None else [image], None if text is None else [text])
     expected = upstream(folder, prompt)
-    assert torch.equal(found.tokens, expected)
-    assert torch.equal(found.pooled, expected[:, -1])
+    # Pixels are the same bytes, normalised in another order.
+    torch.testing.assert_close(found.tokens, expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(found.pooled, expected[:, -1], rtol=0, atol=1e-5)
     assert found.mask is not None
     assert found.mask.all()
 

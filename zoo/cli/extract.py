@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -48,7 +49,11 @@ def extract(
     dtype: Annotated[str | None, options.of_output("Of shards: float32 or float16.")] = None,
     skip_bad: options.SkipBad = False,
     bad_limit: options.BadLimit[float] = 0.01,
+    fast: Annotated[
+        bool, typer.Option("--fast", help="Decode large JPEGs at less than full size; says what that changes.")
+    ] = False,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Compute anew and keep nothing.")] = False,
+    parallel: options.Parallel = None,
     offline: options.Offline = False,
     overwrite: Annotated[bool, options.of_output("Replace the file.", "--overwrite")] = False,
     json: options.Json = False,
@@ -67,16 +72,18 @@ def extract(
     if shards or output.is_dir() or not output.suffix:
         from zoo.cli import extract_shards as sharded
 
-        sharded.refuse({"--level": level != "pooled", "--split": split, "--overwrite": overwrite})
+        sharded.refuse(
+            {"--level": level != "pooled", "--split": split, "--overwrite": overwrite, "--parallel": parallel}
+        )
         given = sharded.Given(
-            backbone, data, output, read, pooling, dtype, batch_size, device, precision, weights, offline
+            backbone, data, output, read, pooling, dtype, batch_size, device, precision, fast, weights, offline
         )
         return sharded.extract(given, json=json)
     _check(output, dtype, overwrite=overwrite)
-    from zoo.transfer.team import current
+    from zoo.transfer.team import current, working
     from zoo.verbs.extract import extract as verb
 
-    with console.counting("extracting") as progress:
+    with working(parallel), console.counting("extracting") as progress:
         found = verb(
             backbone,
             data,
@@ -86,6 +93,7 @@ def extract(
             batch_size=batch_size,
             device=device,
             precision=precision or "auto",
+            fast=fast,
             cache=not no_cache,
             weights=weights,
             read=read,
@@ -103,6 +111,7 @@ def extract(
         "cached": found.cached,
         "precision": found.precision,
         "padding": found.padding,
+        "fast": None if found.fast is None else asdict(found.fast),
         "key": found.key,
     }
     if json:

@@ -33,6 +33,7 @@ class Given:
     batch_size: int | None
     device: str
     precision: str | None
+    fast: bool
     weights: str | None
     offline: bool
 
@@ -46,6 +47,7 @@ def refuse(options: dict[str, Any]) -> None:
     mends = {
         "--level": "shards hold pooled features; other levels go to a file, such as -o tokens.safetensors",
         "--split": "give the shards of the split, as in 'data/train-*.parquet'",
+        "--parallel": "every process that runs the command takes shards of its own, with the whole backbone",
         "--overwrite": "what is finished is kept; delete the folder, or choose another one",
     }
     for name, given in options.items():
@@ -67,6 +69,7 @@ def extract(given: Given, *, json: bool) -> None:
             batch_size=given.batch_size,
             device=given.device,
             precision=given.precision or "auto",
+            fast=given.fast,
             weights=given.weights,
             read=given.read,
             offline=given.offline,

@@ -15,7 +15,7 @@ from zoo.catalog.spec import AudioPreprocess, Modality
 from zoo.data.aligned import aligned_targets
 from zoo.data.audio import seconds_of
 from zoo.data.augment import Augment, Draw
-from zoo.data.decode import decoded
+from zoo.data.decode import Reach, decoded
 from zoo.data.types import Examples
 
 if TYPE_CHECKING:
@@ -74,6 +74,11 @@ def channels_of(processor: Any) -> int:
     return int(getattr(processor, "channels", 3))
 
 
+def reach_of(processor: Any, *, fast: bool) -> Reach | None:
+    """How large it wants images, where they may be decoded at less than their size."""
+    return getattr(processor, "reach", None) if fast else None
+
+
 def packed(lengths: Sequence[int], rows: int, positions: int) -> list[int]:
     """Where batches of rows of these lengths end, but for the last one.
 
@@ -109,6 +114,8 @@ class Loader:
         augment: of training images.
         threads: that decode and transform.
         share: which share of each batch to prepare, and of how many, where several processes share a batch.
+        fast: decode large JPEGs at a half, a quarter or an eighth of their size, where they are to be as small as that.
+        pinned: put batches where a card takes them from while it computes.
         positions: padded ones a batch at most, in evaluation order: short texts then come in more rows than long ones,
             up to `batch_size`. None: always `batch_size` rows.
     """
@@ -125,6 +132,8 @@ class Loader:
         threads: int = 2,
         share: tuple[int, int] = (0, 1),
         positions: int | None = None,
+        fast: bool = False,
+        pinned: bool = False,
     ) -> None:
         self.examples = examples
         self.processors = dict(processors)
@@ -135,6 +144,8 @@ class Loader:
         self.threads = max(threads, 1)
         self.share = share
         self.positions = positions
+        self.fast = fast
+        self.pinned = pinned
         # Texts are turned into ids once: that tells their length, and later epochs need not do it again.
         self.ready: dict[Modality, list[Any]] = {
             modality: [processor(value) for value in examples.inputs[modality]]
@@ -229,7 +240,7 @@ class Loader:
         order = self.order(number if views is None else number % views)
         upcoming = deque(self.places(number, views, group)[start:])
         # What only has to be put together takes no longer than handing it to a thread and back.
-        at_once = self.ready.keys() == self.processors.keys() and self.aligned is None
+        at_once = self.ready.keys() == self.processors.keys() and self.aligned is None and not self.pinned
         with ThreadPoolExecutor(self.threads, thread_name_prefix="zoo-loader") as pool:
             pending: deque[Batch | Future[Batch]] = deque()
             try:
@@ -261,18 +272,21 @@ class Loader:
             else:
                 column = self.examples.inputs[modality]
                 values = [self._one(processor, column[row], epoch, int(row)) for row in rows]
-            inputs[modality] = processor.collate(values)
+            tensors = processor.collate(values)
+            inputs[modality] = {name: each.pin_memory() for name, each in tensors.items()} if self.pinned else tensors
         targets = None
         if self.aligned is not None:
             targets = self.aligned(rows, inputs, lambda row: self._draw(epoch, row))
         elif self.examples.targets is not None:
             targets = torch.from_numpy(np.ascontiguousarray(self.examples.targets[rows]))
+        targets = targets.pin_memory() if self.pinned and targets is not None else targets
         kept = torch.from_numpy(np.ascontiguousarray(rows))
         count = None if size == 1 else len(whole)
         return Batch(inputs, targets, kept, self.processors, place=(epoch, index), whole=count, idle=idle)
 
     def _one(self, processor: Processor, value: Any, epoch: int, row: int) -> Any:
-        return processor(decoded(value, channels_of(processor)), self._draw(epoch, row))
+        reach = reach_of(processor, fast=self.fast)
+        return processor(decoded(value, channels_of(processor), reach), self._draw(epoch, row))
 
     def _draw(self, epoch: int, row: int) -> Draw | None:
         return Draw(self.augment, self.seed, epoch, row) if self.train else None

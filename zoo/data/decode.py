@@ -21,6 +21,8 @@ from zoo.data.types import AudioRef, ImageRef
 from zoo.errors import DataError
 
 T = TypeVar("T")
+Reach = Callable[[tuple[int, int]], tuple[int, int]]
+"""The (W, H) that an image of this (W, H) is resized to."""
 
 DECODER = 2
 """Raised when the same file is decoded, or resized, to other pixels than before."""
@@ -44,7 +46,7 @@ class Decoded:
     """2 where there are several, of which `image` is the first."""
 
 
-def decode(ref: ImageRef, channels: int | None = 3) -> Any:
+def decode(ref: ImageRef, channels: int | None = 3, reach: Reach | None = None) -> Any:
     """An RGB PIL image: EXIF orientation applied, 16 bits scaled to 8, transparency on white, first frame.
 
     What cannot be decoded is refused, never repaired, and the file is never written to. A file that is damaged
@@ -54,34 +56,36 @@ def decode(ref: ImageRef, channels: int | None = 3) -> Any:
         ref: the image.
         channels: that are wanted. With 2 and 4 the last one is alpha, with any number but 1 and 3 the pages of a TIFF
             file are channels if there are as many. None: RGB, and arrays as they are.
+        reach: a JPEG is decoded at a half, a quarter or an eighth of its size where that is still as large as this.
 
     Raises:
         DataError: names the file and what is wrong with it.
     """
-    return examine(ref, channels).image
+    return examine(ref, channels, reach).image
 
 
-def decoded(value: Any, channels: int | None = 3) -> Any:
+def decoded(value: Any, channels: int | None = 3, reach: Reach | None = None) -> Any:
     """The image or the recording that a reference stands for; a tuple of several as such; other values as they are.
 
     Args:
         value: a reference or anything else.
         channels: of images, as in `decode`.
+        reach: likewise.
 
     Raises:
         DataError: names the file and what is wrong with it.
     """
     if isinstance(value, ImageRef):
-        return decode(value, channels)
+        return decode(value, channels, reach)
     if isinstance(value, AudioRef):
         return decode_audio(value)
     if isinstance(value, tuple):
-        several = tuple(decoded(each, channels) for each in value)
+        several = tuple(decoded(each, channels, reach) for each in value)
         return several[0] if len(several) == 1 and not isinstance(several[0], str) else several
     return value
 
 
-def examine(ref: ImageRef, channels: int | None = None) -> Decoded:
+def examine(ref: ImageRef, channels: int | None = None, reach: Reach | None = None) -> Decoded:
     """As `decode`, with what is known of the file.
 
     Raises:
@@ -89,7 +93,7 @@ def examine(ref: ImageRef, channels: int | None = None) -> Decoded:
     """
     if ref.array is not None:
         return Decoded(_of_array(ref.array, ref.name, channels), 1)
-    return _read(ref, lambda image: _decoded(image, ref.name, channels))
+    return _read(ref, lambda image: _decoded(image, ref.name, channels, reach))
 
 
 def decode_mask(ref: ImageRef) -> Any:
@@ -145,12 +149,17 @@ def _read(ref: ImageRef, use: Callable[[Any], T]) -> T:
         raise DataError(f"{ref.name}: damaged image ({error})") from error
 
 
-def _decoded(image: Any, name: str, channels: int | None) -> Decoded:
+def _decoded(image: Any, name: str, channels: int | None, reach: Reach | None) -> Decoded:
     if isinstance(image, Planes):
         return Decoded(_counted(image, channels), 1)
     kind = image.format
     if channels is not None and channels not in (1, 3):
         return Decoded(_more_channels(image, name, channels), 1)
+    if reach is not None and kind == "JPEG":
+        turned = _upright_size(image) != image.size
+        width, height = reach(image.size[::-1] if turned else image.size)
+        # libjpeg leaves out what would be blurred away; never so much that it has to be enlarged.
+        image.draft(None, (height, width) if turned else (width, height))
     image.load()
     rgb = _to_rgb(_upright(image), name, kind)
     return Decoded(rgb, _frames(image, kind))

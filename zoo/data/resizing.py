@@ -4,7 +4,8 @@ Both blur in the same way before they shrink, and round to bytes after each axis
 as torchvision's own transforms do with images that come as tensors: these give the same pixels bit for bit. Pillow's
 weights have 22 bits. Its pixels are one level of 255 away where a value lies close to the middle between two levels,
 and in rare cases two, where the ratio of the sizes is a small fraction, as that of 320 to 256, and many values lie in
-the very middle.
+the very middle. In noise it may be more: what a bicubic overshoots is cut off after the first axis, and which that is
+depends on the sizes in Pillow.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -131,7 +131,7 @@ def _label_type(shard: Shard, label: str, value: Any) -> str:
     return "list<string>" if isinstance(value, list) else "string"
 
 
-def rows_of(shard: Shard, reading: Reading) -> Iterator[Row]:
+def rows_of(shard: Shard, reading: Reading) -> Generator[Row, None, None]:
     """The rows of a shard in their order, those that cannot be read with the reason.
 
     Raises:

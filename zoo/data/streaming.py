@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from zoo.catalog.spec import Modality
-from zoo.data.batches import AHEAD, channels_of
+from zoo.data.batches import AHEAD, channels_of, reach_of
 from zoo.data.decode import decoded
 from zoo.data.identity import identities
 from zoo.data.rows import Row
@@ -77,6 +77,7 @@ def portions(
     size: int,
     check: Callable[[Mapping[Modality, Any]], None],
     threads: int,
+    fast: bool = False,
 ) -> Iterator[Portion]:
     """Portions of `size` rows, chunk after chunk; a few of them are decoded ahead, and one chunk is read ahead.
 
@@ -88,6 +89,7 @@ def portions(
         size: rows of a portion; the last of a chunk may have fewer.
         check: raises a DataError over values that the backbone does not take together.
         threads: that decode.
+        fast: decode large JPEGs at less than their size, as `Loader` does.
     """
     count = max(CHUNK_ROWS // size, 1) * size
     planned = _planned(chunks(rows, at_once=size, count=count), processors, size)
@@ -95,7 +97,7 @@ def portions(
         pending: deque[tuple[Sequence[Row], list[int], list[Future[Ready | str]], bool]] = deque()
         try:
             for chunk, members, texts, last in coming:
-                one = [pool.submit(_made, chunk[i], processors, texts, i, check) for i in members]
+                one = [pool.submit(_made, chunk[i], processors, texts, i, check, fast=fast) for i in members]
                 pending.append((chunk, members, one, last))
                 if len(pending) >= AHEAD:
                     yield _gathered(*pending.popleft())
@@ -138,6 +140,8 @@ def _made(
     texts: Sequence[Any],
     index: int,
     check: Callable[[Mapping[Modality, Any]], None],
+    *,
+    fast: bool,
 ) -> Ready | str:
     if row.reason is not None:
         return row.reason
@@ -150,7 +154,9 @@ def _made(
                     raise texts[index]
                 values[modality] = texts[index]
             else:
-                values[modality] = processor(decoded(row.inputs[modality], channels_of(processor)))
+                values[modality] = processor(
+                    decoded(row.inputs[modality], channels_of(processor), reach_of(processor, fast=fast))
+                )
     except DataError as error:
         return error.what
     return Ready(identities({m: [row.inputs[m]] for m in processors}, 1)[0][0], values)

@@ -46,6 +46,20 @@ class ImageProcessor:
         """C of the pixels, in which images are decoded."""
         return len(self.preprocess.mean)
 
+    def reach(self, size: tuple[int, int]) -> tuple[int, int]:
+        """The (W, H) that an image of this (W, H) is resized to."""
+        height, width = self.preprocess.size
+        if self.preprocess.fit == "squash":
+            tall, wide = self._enlarged()
+            return wide, tall
+        if self.preprocess.fit == "pad":
+            return self._within(size)
+        if max(size) > LONGEST * min(size):  # cut first
+            return size
+        if height != width:
+            return self._covering(size)
+        return self._shorter_side(size, self.preprocess.resize or height)
+
     def __call__(self, value: Any, draw: Draw | None = None) -> Tensor:
         import torch
 
@@ -139,16 +153,12 @@ class ImageProcessor:
     def _fit(self, image: Any) -> Any:
         """What the network sees of an image, as an array (H, W, 3) or as an image of the same kind."""
         height, width = self.preprocess.size
-        if self.preprocess.fit == "squash":
-            tall, wide = self._enlarged()
-            return self._centre(image, (wide, tall))
+        if self.preprocess.fit == "crop":
+            image = _shortened(image)
+        size = self.reach(image.size)
         if self.preprocess.fit == "pad":
-            size = self._within(image.size)
             return self._on_canvas(_picture(self._scaled(image, size, (0, 0, *size))), width, height)
-        image = _shortened(image)
-        if height != width:
-            return self._centre(image, self._covering(image))
-        return self._centre(image, self._shorter_side(image, self.preprocess.resize or height))
+        return self._centre(image, size)
 
     def _enlarged(self) -> tuple[int, int]:
         """(H, W) in the proportions of `size`, with `resize` as the shorter side."""
@@ -156,15 +166,15 @@ class ImageProcessor:
         target = self.preprocess.resize or min(height, width)
         return height * target // min(height, width), width * target // min(height, width)
 
-    def _covering(self, image: Any) -> tuple[int, int]:
+    def _covering(self, size: tuple[int, int]) -> tuple[int, int]:
         """The smallest (W, H) of the same proportions that leaves no border in `size`, which is not square."""
         height, width = self._enlarged()
-        ratio = min(image.width / width, image.height / height)
-        return round(image.width / ratio), round(image.height / ratio)
+        ratio = min(size[0] / width, size[1] / height)
+        return round(size[0] / ratio), round(size[1] / ratio)
 
-    def _shorter_side(self, image: Any, target: int) -> tuple[int, int]:
-        """(W, H) in the proportions of an image whose shorter side is `target`."""
-        width, height = image.size
+    def _shorter_side(self, size: tuple[int, int], target: int) -> tuple[int, int]:
+        """(W, H) in the proportions of an image of this (W, H), with `target` as the shorter side."""
+        width, height = size
         short, long = min(width, height), max(width, height)
         if short == target:
             return width, height

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from zoo.records import cache as features_cache
 from zoo.transfer.devices import use_bf16
 from zoo.transfer.team import current
 from zoo.verbs import forward
+from zoo.verbs.extract_spread import computed_together
+from zoo.verbs.fast import Fast, measured, some
 from zoo.verbs.packing import Counts, Size
 
 POOLED, TOKENS = forward.POOLED, forward.TOKENS
@@ -51,6 +54,8 @@ class FeatureSet:
     """In which they were computed; they are kept as float32."""
     padding: float | None = None
     """Positions computed for each real one; None where none were computed."""
+    fast: Fast | None = None
+    """What decoding at less than full size changed; None where it was not asked for."""
 
 
 def extract(
@@ -63,6 +68,7 @@ def extract(
     batch_size: int | None = None,
     device: str = "auto",
     precision: str = "auto",
+    fast: bool = False,
     cache: bool = True,
     weights: str | None = None,
     read: ReadOptions | None = None,
@@ -82,6 +88,8 @@ def extract(
             of memory.
         device: auto, cpu, cuda or cuda:1.
         precision: fp32, bf16, or auto: bf16 on cards that have it, as in training, fp32 elsewhere.
+        fast: decode JPEGs that are at least twice as large as they are resized to at a half, a quarter or an eighth of
+            their size. Features change a little: how much is measured on a few rows and said.
         cache: keep the result, and use what was kept.
         weights: a tag, "random" or a file.
         read: how to read the data.
@@ -114,8 +122,10 @@ def extract(
         if level not in names:
             raise UnknownNameError("level", level, [POOLED, TOKENS, *names], help=f"stages: {', '.join(names)}")
     chosen = choose_device(device)
-    way = _Way(batch_size, chosen, use_bf16(precision, chosen), cache, progress, say)
+    scaled = fast and "image" in backbone.modalities
+    way = _Way(batch_size, chosen, use_bf16(precision, chosen), scaled, cache, progress, say)
     arrays, key, found = _kept(backbone, examples, level, way)
+    change = _change(backbone, examples, level, way) if scaled and len(examples) else None
     return FeatureSet(
         features=arrays["features"],
         mask=arrays["mask"].astype(bool) if "mask" in arrays else None,
@@ -130,6 +140,7 @@ def extract(
         cached=found,
         precision="bf16" if way.bf16 else "fp32",
         padding=way.counts.padding,
+        fast=change,
     )
 
 
@@ -162,6 +173,7 @@ class _Way:
     batch_size: int | None
     device: torch.device
     bf16: bool
+    fast: bool
     cache: bool
     progress: Callable[[int], None] | None
     say: Callable[[str], None]
@@ -214,7 +226,14 @@ def _shared(backbone: Backbone, examples: Examples, level: str, way: _Way) -> di
             share = examples.select(shares[team.rank])
             own = _compute(backbone, share, level, replace(way, counts=Counts()))
 
-    team.every(compute)
+    if team.parallel == "fsdp":
+        load = partial(size.loader, backbone, fast=way.fast)
+        rows = shares[team.rank]
+        own = computed_together(
+            backbone, examples, rows, load, level, way.device, bf16=way.bf16, progress=way.progress
+        )
+    else:
+        team.every(compute)
     out: dict[str, NDArray[Any]] = {}
     for rank, rows in enumerate(shares):
         for name, values in (team.arrays(own, rank) or {}).items():
@@ -254,10 +273,10 @@ def weights_digest(backbone: Backbone) -> str:
 def _key(backbone: Backbone, examples: Examples, level: str, way: _Way) -> str:
     # By modality: images have the same features whether or not their texts were read as well.
     rows = {m: content_of(examples, m) for m in backbone.modalities}
-    return features_cache.key_of(**recipe_of(backbone, level, bf16=way.bf16), rows=rows)
+    return features_cache.key_of(**recipe_of(backbone, level, bf16=way.bf16, fast=way.fast), rows=rows)
 
 
-def recipe_of(backbone: Backbone, level: str, *, bf16: bool) -> dict[str, Any]:
+def recipe_of(backbone: Backbone, level: str, *, bf16: bool, fast: bool) -> dict[str, Any]:
     """Everything that decides features but the rows, as plain values."""
 
     def poolings(each: Any) -> Any:
@@ -267,9 +286,9 @@ def recipe_of(backbone: Backbone, level: str, *, bf16: bool) -> dict[str, Any]:
             return [poolings(part) for part in each.parts]
         return getattr(each, "pooling", "native")
 
-    precision = {"precision": "bf16"} if bf16 else {}
     return {
-        **precision,
+        **({"precision": "bf16"} if bf16 else {}),
+        **({"fast": True} if fast and "image" in backbone.modalities else {}),
         "spec": backbone.spec.name,
         "factory": backbone.spec.factory,
         "towers": list(backbone.modalities),
@@ -296,7 +315,7 @@ def _compute(backbone: Backbone, examples: Examples, level: str, way: _Way) -> d
 
 
 def _pass(backbone: Backbone, examples: Examples, level: str, size: Size, way: _Way) -> dict[str, NDArray[Any]]:
-    loader = size.loader(backbone, examples)
+    loader = size.loader(backbone, examples, fast=way.fast)
     out: dict[str, NDArray[Any]] = {}
     for rows, arrays in forward.computed(backbone, loader, level, way.device, bf16=way.bf16):
         for name, values in arrays.items():
@@ -305,6 +324,20 @@ def _pass(backbone: Backbone, examples: Examples, level: str, size: Size, way: _
             way.progress(len(rows))
     way.counts.add(loader)
     return out
+
+
+def _change(backbone: Backbone, examples: Examples, level: str, way: _Way) -> Fast:
+    """What was changed by decoding at less than full size, as a few rows show it."""
+    few = examples.select(some(len(examples)))
+    quiet = replace(way, cache=False, progress=None, counts=Counts())
+
+    def give(fast: bool) -> NDArray[np.float32]:
+        return _compute(backbone, few, level, replace(quiet, fast=fast))["features"]
+
+    found = measured(backbone, few.inputs["image"], give)
+    if current().leads:
+        way.say(str(found))
+    return found
 
 
 def _rows(data: Dataset | Examples, split: str | None) -> tuple[Examples, tuple[str, ...], Task | None]:

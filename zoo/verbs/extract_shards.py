@@ -6,20 +6,26 @@ import json
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from zoo.catalog.spec import Modality, fingerprint
-from zoo.data.rows import Reading, find_reading
-from zoo.data.shards import find_shards
+from zoo.data.rows import Reading, Row, find_reading, rows_of
+from zoo.data.shards import Shard, find_shards
+from zoo.data.streaming import Ready, portions
 from zoo.data.types import ReadOptions
 from zoo.errors import UnknownNameError, UsageError
-from zoo.models.backbone import Backbone
+from zoo.models.backbone import Backbone, Processor
 from zoo.records.claims import EXPIRY_SECONDS, Claims
 from zoo.verbs.extract import POOLED, recipe_of
+from zoo.verbs.fast import ROWS, measured
 from zoo.verbs.shard_board import Board, ShardProgress, Work, number
 from zoo.verbs.stored import DTYPES, SHOWN, settle_about
 
@@ -63,6 +69,7 @@ def extract_shards(
     batch_size: int | None = None,
     device: str = "auto",
     precision: str = "auto",
+    fast: bool = False,
     weights: str | None = None,
     read: ReadOptions | None = None,
     offline: bool = False,
@@ -88,6 +95,7 @@ def extract_shards(
         batch_size: rows at once; chosen and halved on lack of memory if None.
         device: auto, cpu, cuda or cuda:1; under torchrun auto is the card of the process.
         precision: in which they are computed: fp32, bf16, or auto: bf16 on cards that have it, fp32 elsewhere.
+        fast: decode large JPEGs at less than their size, as `extract` does.
         weights: a tag, "random" or a file.
         read: which columns are read as what, and what is done with rows that cannot be read.
         offline: never touch the network.
@@ -106,13 +114,17 @@ def extract_shards(
     options = read or ReadOptions()
     shards = find_shards(data)
     reading = find_reading(shards[0], options)
-    work = _work(backbone, reading, _Options(pooling, dtype, batch_size, device, precision, weights, offline, threads))
+    work = _work(
+        backbone, reading, _Options(pooling, dtype, batch_size, device, precision, fast, weights, offline, threads)
+    )
     folder = Path(output).expanduser()
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{output} is a file", help="give a folder, which takes one file a shard")
     settle_about(folder, work.about)
     with Claims(folder / CLAIMS, expiry=expiry) as claims:
         board = Board(shards, folder, work, claims, progress or (lambda _: None), say)
+        if work.fast:
+            _say_change(work, shards[0], say)
         board.go()
     board.check()
     infos = board.finished.values()
@@ -129,6 +141,25 @@ def extract_shards(
         seconds=time.monotonic() - started,
         reasons=tuple(f"{each.source}: {reason}" for each in infos for reason in each.reasons)[:SHOWN],
     )
+
+
+def _say_change(work: Work, shard: Shard, say: Callable[[str], None]) -> None:
+    """What decoding at less than full size changes in the first rows."""
+    processors: dict[Modality, Processor] = {m: work.backbone.processor(m) for m in work.backbone.modalities}
+    check, threads = work.backbone.check_row, work.threads
+
+    def ready(rows: Sequence[Row], fast: bool) -> list[tuple[Row, Ready]]:
+        some = portions(rows, processors, size=ROWS, check=check, threads=threads, fast=fast)
+        pairs = ((each.chunk[row], made) for each in some for row, made in zip(each.rows, each.ready, strict=True))
+        return [(row, made) for row, made in pairs if isinstance(made, Ready)]
+
+    def give(fast: bool) -> NDArray[np.float32]:
+        return work.features([made for _, made in ready(kept, fast)])
+
+    with closing(rows_of(shard, work.reading)) as rows:
+        kept = [row for row, _ in ready(list(islice(rows, ROWS)), fast=True)]
+    if kept:
+        say(str(measured(work.backbone, [row.inputs["image"] for row in kept], give)))
 
 
 def _check(dtype: str, batch_size: int | None, threads: int | None, expiry: float) -> None:
@@ -148,6 +179,7 @@ class _Options:
     batch_size: int | None
     device: str
     precision: str
+    fast: bool
     weights: str | None
     offline: bool
     threads: int | None
@@ -166,12 +198,13 @@ def _work(backbone: Backbone | str, reading: Reading, options: _Options) -> Work
     reading = reading.only(backbone.modalities)
     device = choose_device(_own_device(options.device))
     bf16 = use_bf16(options.precision, device)
-    about = _about(backbone, reading, options.dtype, bf16=bf16)
+    fast = options.fast and "image" in backbone.modalities
+    about = _about(backbone, reading, options.dtype, recipe_of(backbone, POOLED, bf16=bf16, fast=fast))
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads = options.threads or min(max(cores // number("LOCAL_WORLD_SIZE", 1), 2), MOST_THREADS)
     size = options.batch_size or (64 if device.type != "cpu" else 16)
     fixed = options.batch_size is not None
-    return Work(backbone.to(device), reading, about, device, size, fixed, threads, bf16)
+    return Work(backbone.to(device), reading, about, device, size, fixed, threads, bf16, fast)
 
 
 def _own_device(name: str) -> str:
@@ -182,9 +215,8 @@ def _own_device(name: str) -> str:
     return f"cuda:{number('LOCAL_RANK', 0) % torch.cuda.device_count()}"
 
 
-def _about(backbone: Backbone, reading: Reading, dtype: str, *, bf16: bool) -> dict[str, Any]:
+def _about(backbone: Backbone, reading: Reading, dtype: str, recipe: dict[str, Any]) -> dict[str, Any]:
     """What the features are, as every file says it: plain values, and a key over what decides them."""
-    recipe = recipe_of(backbone, POOLED, bf16=bf16)
     read: dict[Modality, Any] = {"image": reading.image, "text": list(reading.text) or None, "audio": reading.audio}
     columns: dict[str, Any] = {**{str(m): read[m] for m in backbone.modalities}, "label": reading.label}
     found = {
@@ -196,7 +228,8 @@ def _about(backbone: Backbone, reading: Reading, dtype: str, *, bf16: bool) -> d
         "level": POOLED,
         "dim": backbone.dim,
         "dtype": dtype,
-        **({"precision": "bf16"} if bf16 else {}),
+        "precision": recipe.get("precision", "fp32"),
+        "fast": recipe.get("fast", False),
         "columns": columns,
         "label_type": reading.label_type,
     }

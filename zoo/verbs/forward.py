@@ -27,12 +27,12 @@ def computed(
     """The rows of each batch, and their features, with the mask of tokens."""
 
     def give(inputs: Inputs) -> Tensor:
-        return _given(backbone, inputs, level)[0]
+        return given(backbone, inputs, level)[0]
 
     def made() -> Iterator[tuple[NDArray[np.int64], tuple[Tensor, ...]]]:
         for batch in loader.epoch(0):
             with way.on(batch.to(device).inputs) as inputs:
-                values, mask = _given(backbone, inputs, level, count=len(batch.rows))
+                values, mask = given(backbone, inputs, level, count=len(batch.rows))
                 values = values.float()
             yield batch.rows.numpy(), (values,) if mask is None else (values, mask)
 
@@ -63,7 +63,15 @@ def _corner(shape: tuple[int, ...]) -> tuple[slice, ...]:
     return tuple(slice(size) for size in shape)
 
 
-def _given(backbone: Backbone, inputs: Inputs, level: str, count: int = 1) -> tuple[Tensor, Tensor | None]:
+def given(backbone: Backbone, inputs: Inputs, level: str, count: int = 1) -> tuple[Tensor, Tensor | None]:
+    """Features of a batch as the level has them, and the mask of tokens.
+
+    Args:
+        backbone: in eval mode.
+        inputs: as it takes them.
+        level: pooled, tokens, or the name of a stage.
+        count: rows of the batch.
+    """
     if level not in (POOLED, TOKENS):
         return _stage_output(backbone, inputs, level, count), None
     features = backbone(inputs)

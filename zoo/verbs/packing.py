@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import torch
@@ -26,24 +26,28 @@ class Size:
     rows: int
     positions: int | None = None
     """Of texts, with padding, at most; None: always `rows` rows."""
+    pinned: bool = False
+    """For a card, which takes what comes next while it computes."""
 
     @classmethod
     def of(cls, backbone: Backbone, device: torch.device, rows: int | None) -> Self:
         """So many rows as asked for, or what suits the device and what the backbone takes."""
         kind = "cpu" if device.type == "cpu" else "gpu"
         if rows is not None or tuple(backbone.modalities) != ("text",):
-            return cls(rows or ROWS_AT_ONCE[kind])
-        return cls(TEXTS_AT_ONCE[kind], POSITIONS_AT_ONCE[kind])
+            return cls(rows or ROWS_AT_ONCE[kind], pinned=device.type == "cuda")
+        return cls(TEXTS_AT_ONCE[kind], POSITIONS_AT_ONCE[kind], device.type == "cuda")
 
     @property
     def half(self) -> Size:
         """For where memory does not suffice."""
-        return Size(self.rows // 2, None if self.positions is None else self.positions // 2)
+        return replace(self, rows=self.rows // 2, positions=None if self.positions is None else self.positions // 2)
 
-    def loader(self, backbone: Backbone, examples: Examples) -> Loader:
-        """All rows in such batches."""
+    def loader(self, backbone: Backbone, examples: Examples, *, fast: bool = False) -> Loader:
+        """All rows in such batches; with `fast` large JPEGs are decoded at less than their size."""
         processors = {modality: backbone.processor(modality) for modality in backbone.modalities}
-        return Loader(examples, processors, batch_size=self.rows, positions=self.positions)
+        return Loader(
+            examples, processors, batch_size=self.rows, positions=self.positions, fast=fast, pinned=self.pinned
+        )
 
 
 @dataclass

@@ -58,6 +58,8 @@ class Work:
     """Whether that number was asked for."""
     threads: int
     bf16: bool = False
+    fast: bool = False
+    """Whether large JPEGs are decoded at less than their size."""
 
     @cached_property
     def way(self) -> Quick:
@@ -197,6 +199,7 @@ class Board:
             size=work.size,
             check=work.backbone.check_row,
             threads=work.threads,
+            fast=work.fast,
         ):
             more = chunk.add(portion, work, skip=bool(bad) and not reading.options.skip_bad)
             bad, unreadable = [*bad, *more][:SHOWN], unreadable + len(more)
