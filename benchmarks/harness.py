@@ -285,7 +285,7 @@ def _print(
 
 def keep(
     name: str,
-    rows: Sequence[Mapping[str, Any]],
+    sides: Sequence[Mapping[str, Any]],
     *,
     said: str = "",
     missing: Mapping[str, str] | None = None,
@@ -297,7 +297,7 @@ def keep(
 
     Args:
         name: of the job.
-        rows: one a side: side, wall, cpu, ratio, cpu_ratio, peak_mib and goal.
+        sides: one a side: its name, wall, cpu, ratio, cpu_ratio, peak_mib and goal.
         said: on how well the sides agree.
         missing: sides that could not run, and why.
         setting: threads and device; one thread of the CPU if None.
@@ -315,7 +315,7 @@ def keep(
         "threads": setting.threads,
         "unit": unit,
         "agreement": said,
-        "sides": list(rows),
+        "sides": list(sides),
         "missing": dict(missing or {}),
         **more,
     }

@@ -101,5 +101,6 @@ def _path(key: str) -> Path:
 def _digest(arrays: Arrays) -> str:
     digest = hashlib.sha256()
     for name in sorted(arrays):
-        digest.update(name.encode() + str(arrays[name].shape).encode() + np.ascontiguousarray(arrays[name]).tobytes())
+        digest.update(name.encode() + str(arrays[name].shape).encode())
+        digest.update(np.ascontiguousarray(arrays[name]).data)
     return digest.hexdigest()

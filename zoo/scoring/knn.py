@@ -11,7 +11,9 @@ from zoo.scoring.rows import Array, explained, left_out_together, rows_of
 
 KS = (1, 5, 20)
 BLOCK = 1024
-"""Rows that are compared with all others at once."""
+"""Rows that are compared with all others at once, at the most."""
+COSINES = 2**21
+"""That are in memory at once where the rows are many: 16 MB."""
 
 
 def knn(features: NDArray[Any], targets: NDArray[Any]) -> float:
@@ -52,8 +54,9 @@ def _neighbours(directions: Array, group: NDArray[np.int64]) -> tuple[NDArray[np
     """The nearest rows of each, nearest first, and their cosines; one of its own group has a cosine of -inf."""
     most = min(KS[-1], len(directions) - 1)
     near, cosines = [], []
-    for start in range(0, len(directions), BLOCK):
-        block = slice(start, start + BLOCK)
+    size = min(BLOCK, max(64, COSINES // len(directions)))
+    for start in range(0, len(directions), size):
+        block = slice(start, start + size)
         cosine = directions[block] @ directions.T
         cosine[group[block, None] == group[None]] = -np.inf
         top = np.argpartition(-cosine, most - 1, axis=1)[:, :most]

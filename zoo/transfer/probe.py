@@ -18,6 +18,8 @@ from zoo.transfer.weighting import Weights, row_weights
 
 Array = NDArray[Any]
 
+COLUMNS = 256
+"""Of features that are standardised at once."""
 C_GRID = tuple(float(c) for c in np.logspace(-4, 3.5, 11))
 """Inverse strengths of the penalty, on standardised features."""
 SMALL = 2_000
@@ -87,9 +89,7 @@ def solve(
     if not np.isfinite(features).all():
         rows = np.flatnonzero(~np.isfinite(features).all(1))
         raise DataError(f"{len(rows)} rows have features that are not finite, the first is row {rows[0]}")
-    mean, std = features.mean(0, dtype=np.float64), features.std(0, dtype=np.float64)
-    std = np.where(std > 1e-7 * (1 + np.abs(mean)), std, 1.0)
-    x = ((features - mean) / std).astype(np.float32)
+    x, mean, std = _standardised(features)
     threads = 1 if x.size * max(len(task.classes), 1) < LARGE else 2
     with threadpool_limits(threads), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # scikit-learn's ConvergenceWarning: the path goes on from where it stopped
@@ -134,6 +134,19 @@ def folds_of(targets: Array, task: Task, seed: int) -> list[tuple[Array, Array]]
 def predict(solution: ProbeSolution, task: Task, features: NDArray[np.float32]) -> NDArray[np.float32]:
     """(N, K) class probabilities, or numbers."""
     return _decide(task, features @ solution.weight.T + solution.bias)
+
+
+def _standardised(features: NDArray[np.float32]) -> tuple[NDArray[np.float32], Array, Array]:
+    """Columns of mean 0 and spread 1, and what both were; a few at a time, as in float64 all take twice the memory."""
+    count, dim = features.shape
+    x, mean, std = np.empty((count, dim), np.float32), np.empty(dim), np.empty(dim)
+    for some in np.array_split(np.arange(dim), -(-dim // COLUMNS)):
+        part = slice(int(some[0]), int(some[-1]) + 1)
+        found = features[:, part]
+        mean[part], std[part] = found.mean(0, dtype=np.float64), found.std(0, dtype=np.float64)
+        std[part] = np.where(std[part] > 1e-7 * (1 + np.abs(mean[part])), std[part], 1.0)
+        x[:, part] = (found - mean[part]) / std[part]
+    return x, mean, std
 
 
 def _in_span(x: NDArray[np.float32]) -> tuple[NDArray[np.float32], Array | None]:

@@ -226,7 +226,9 @@ def _point(
     found: NDArray[np.float32] | None = None
     count = 0
     for rows, seed in _draws(train, task, shots, seeds):
-        x, y = train.features[rows], train.targets[rows]
+        # All rows in their order are not copied.
+        whole = np.array_equal(rows, np.arange(len(train.targets)))
+        x, y = (train.features, train.targets) if whole else (train.features[rows], train.targets[rows])
         solution = solve_head(head, x, y, task, seed=seed)
         found = decide(solved_head(head, solution, task, x.shape[1]), task, held.features)
         values.append(_finite(measure_one(task, metric, found, held.targets)))
