@@ -13,7 +13,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -79,7 +79,7 @@ class _Process:
             sys.stdout, sys.stderr = io.StringIO(), io.StringIO()
             self.said = sys.stderr
         try:
-            self.fsdp = _asked_for_fsdp()
+            self.fsdp = asked_for_fsdp(os.environ)
             self.store = self._meet()
         except ZooError as error:
             code = console.print_error(error)
@@ -198,34 +198,37 @@ class _Process:
             return {"code": 1, "said": ""} if self.rank else None
 
 
-def _asked_for_fsdp() -> bool:
+def asked_for_fsdp(environment: MutableMapping[str, str]) -> bool:
     """Whether `accelerate launch --use_fsdp` started this; it is forgotten, for zoo spreads the weights itself.
+
+    Args:
+        environment: of the process; what is about FSDP is taken out.
 
     Raises:
         UsageError: it asks for what zoo does not do.
     """
+
+    def has(name: str) -> bool:
+        return environment.get(name, "false").lower() in ("1", "true")
+
     for name in ("DEEPSPEED", "MEGATRON_LM", "PARALLELISM_CONFIG"):
-        if _is_set(f"ACCELERATE_USE_{name}"):
+        if has(f"ACCELERATE_USE_{name}"):
             raise UsageError(
                 f"accelerate launch asks for {name}, and zoo keeps all weights (DDP) or a share (FSDP) in each process",
                 help="launch with --multi_gpu or --use_fsdp; --strategy lora and --precision bf16 need less memory",
             )
-    fsdp = _is_set("ACCELERATE_USE_FSDP")
-    if fsdp and _is_set("FSDP_OFFLOAD_PARAMS"):
+    fsdp = has("ACCELERATE_USE_FSDP")
+    if fsdp and has("FSDP_OFFLOAD_PARAMS"):
         raise UsageError(
             "accelerate launch asks FSDP to keep the weights on the CPU (--fsdp_offload_params), which zoo does not do",
             help="leave it out; more processes keep smaller shares",
         )
-    sharding = os.environ.get("FSDP_SHARDING_STRATEGY", "FULL_SHARD")
+    sharding = environment.get("FSDP_SHARDING_STRATEGY", "FULL_SHARD")
     if fsdp and sharding not in ("FULL_SHARD", "1"):
         raise UsageError(
             f"accelerate launch asks for --fsdp_sharding_strategy {sharding}, and zoo shares all: FULL_SHARD",
             help="leave it out, or launch with --multi_gpu for whole weights in each process",
         )
-    for name in [name for name in os.environ if name == "ACCELERATE_USE_FSDP" or name.startswith("FSDP_")]:
-        del os.environ[name]
+    for name in [name for name in environment if name == "ACCELERATE_USE_FSDP" or name.startswith("FSDP_")]:
+        del environment[name]
     return fsdp
-
-
-def _is_set(name: str) -> bool:
-    return os.environ.get(name, "false").lower() in ("1", "true")

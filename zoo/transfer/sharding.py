@@ -50,7 +50,7 @@ def spread_model(model: Model, inputs: Inputs, team: Team, device: torch.device,
     return twin
 
 
-def spread_backbone(backbone: Backbone, inputs: Inputs, team: Team, device: torch.device) -> Backbone:
+def spread_backbone(backbone: Backbone, inputs: Inputs, team: Team, device: torch.device, *, bf16: bool) -> Backbone:
     """A copy of a backbone that keeps only a share of its weights here, for a forward pass by all processes together.
 
     Args:
@@ -58,12 +58,13 @@ def spread_backbone(backbone: Backbone, inputs: Inputs, team: Team, device: torc
         inputs: a batch of one row.
         team: of the processes.
         device: of the copy.
+        bf16: whether weights are gathered in bfloat16.
 
     Raises:
         UsageError: the backbone cannot be spread.
     """
     twin = _twin(backbone)
-    _spread(twin, [], inputs, team, device, bf16=False)
+    _spread(twin, [], inputs, team, device, bf16=bf16)
     return twin
 
 

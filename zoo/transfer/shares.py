@@ -51,7 +51,12 @@ def load_state(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> No
         own = parameters[index]
         return shared_as(value, own) if value.shape == own.shape else value
 
-    optimizer.load_state_dict({**state, "state": _state(state["state"], placed)})
+    # Which kernel does the step is settled by where the weights are now.
+    groups = [
+        {**saved, **{key: own[key] for key in ("fused", "foreach") if key in own}}
+        for saved, own in zip(state["param_groups"], optimizer.param_groups, strict=True)
+    ]
+    optimizer.load_state_dict({**state, "param_groups": groups, "state": _state(state["state"], placed)})
 
 
 def _state(

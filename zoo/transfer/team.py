@@ -246,7 +246,7 @@ def working(parallel: str | None) -> Iterator[None]:
         yield
         return
     if parallel not in PARALLEL:
-        raise UnknownNameError("parallel", parallel, PARALLEL, help=f"use {' or '.join(PARALLEL)}")
+        raise UnknownNameError("way of --parallel", parallel, PARALLEL, help=f"use {' or '.join(PARALLEL)}")
     team = current()
     if parallel == "fsdp" and team.size == 1:
         raise UsageError(

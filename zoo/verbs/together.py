@@ -112,16 +112,16 @@ def check_spread(team: Team, strategy: Strategy, head: nn.Module, guides: Sequen
     if team.parallel == "ddp":
         return
     found = {
-        f"--strategy {strategy.name} compares weights or features in each step, and": isinstance(strategy, Guided),
-        f"--strategy {strategy.name} reads the classes with the backbone and": isinstance(strategy, Reading),
-        "a teacher": bool(guides),
-        f"the head {type(head).__name__} has a loss of its own, and": isinstance(head, LossHead),
+        f"--strategy {strategy.name} adds to the loss of the task": isinstance(strategy, Guided),
+        f"--strategy {strategy.name} reads the classes with the backbone": isinstance(strategy, Reading),
+        "a teacher is asked in every step": bool(guides),
+        f"the head {type(head).__name__} has a loss of its own": isinstance(head, LossHead),
     }
     for what, holds in found.items():
         if holds:
             raise UsageError(
-                f"{what} needs whole weights, and with FSDP each of {team.size} processes has a share",
-                help="take --parallel ddp, or --strategy full, partial, head or lp-ft with a head such as linear",
+                f"{what}, for which zoo needs the whole weights; with FSDP each of {team.size} processes has a share",
+                help="take --parallel ddp, or --strategy full, partial, lora or lp-ft with a head such as linear",
             )
 
 
