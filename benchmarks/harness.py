@@ -293,7 +293,7 @@ def keep(
     unit: str = "s",
     **more: Any,
 ) -> None:
-    """Write `results/NAME.json`, of which `results.py` makes RESULTS.md; scripts without sides use it too.
+    """Write `results/NAME.json`, or NAME-cuda.json, of which `results.py` makes RESULTS.md; all scripts use it.
 
     Args:
         name: of the job.
@@ -312,6 +312,7 @@ def keep(
         "command": command,
         "machine": {"device": _device_name(setting), "cores": os.cpu_count(), "python": platform.python_version()},
         "versions": _versions(),
+        "device": setting.device,
         "threads": setting.threads,
         "unit": unit,
         "agreement": said,
@@ -319,7 +320,8 @@ def keep(
         "missing": dict(missing or {}),
         **more,
     }
-    (RESULTS / f"{name}.json").write_text(json.dumps(answer, indent=1) + "\n")
+    on_card = "-cuda" if setting.device.startswith("cuda") and "cuda" not in name else ""
+    (RESULTS / f"{name}{on_card}.json").write_text(json.dumps(answer, indent=1) + "\n")
 
 
 def _public(words: Sequence[str]) -> list[str]:
