@@ -15,7 +15,7 @@ from __future__ import annotations
 import copy
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -302,6 +302,7 @@ def by_zoo(setting: Setting, *, compiled: bool = False) -> Run:
         Task("multiclass", tuple("abcdefgh"[: of.classes])),
     )
     training = Training(epochs=1, batch_size=of.batch, optimizer="adamw", lr=RATE, weight_decay=0.0, clip_norm=0.0)
+    training = replace(training, schedule="constant", compile="on" if compiled else "off")
 
     def run() -> Mapping[str, Any]:
         network: Any = of.fresh().cpu()
@@ -311,7 +312,7 @@ def by_zoo(setting: Setting, *, compiled: bool = False) -> Run:
         model.head.load_state_dict({f"linear.{name}": each for name, each in head.state_dict().items()})
         loader = Loader(examples, {"image": backbone.processor("image")}, batch_size=of.batch, train=True)
         phase = Phase("full", {**{stage.name: 1.0 for stage in backbone.stages()}, HEAD: 1.0})
-        job = Job(model, loader, [phase], constant(training), loss_for(task), of.device, bf16=of.bf16, folder=None)
+        job = Job(model, loader, [phase], training, loss_for(task), of.device, bf16=of.bf16, folder=None)
         for _ in fit(job):
             pass
         state = {"conv1.weight": network.conv1.weight, "fc.weight": model.head.linear.weight}
@@ -320,10 +321,8 @@ def by_zoo(setting: Setting, *, compiled: bool = False) -> Run:
     return run
 
 
-def constant(training: Any) -> Any:
-    from dataclasses import replace
-
-    return replace(training, schedule="constant")
+def by_zoo_compiled(setting: Setting) -> Run:
+    return by_zoo(setting, compiled=True)
 
 
 def alike(outputs: Mapping[str, Mapping[str, Any]]) -> str:
@@ -350,7 +349,8 @@ if __name__ == "__main__":
     }
     card = any(word.removeprefix("--device=").startswith("cuda") for word in sys.argv)
     if card:
-        sides = {"hand-tuned": tuned, **sides, "hand-tuned, compiled": tuned_and_compiled}
+        sides = {"hand-tuned": tuned, **sides}
+        sides |= {"hand-tuned, compiled": tuned_and_compiled, "zoo, compiled": by_zoo_compiled}
     main(
         "finetune-images",
         sides=sides,

@@ -67,6 +67,7 @@ def finetune(
     replay: Annotated[str | None, fine("off computes frozen stages anew in every epoch.")] = None,
     replay_memory: Annotated[float | None, fine("GB that their outputs may take; a quarter of what is free.")] = None,
     replay_disk: Annotated[float | None, fine("GB of disk likewise, once memory is full.")] = None,
+    compiled: Annotated[str | None, fine("on compiles the backbone first, for long runs.", "--compile")] = None,
     unlabelled: Annotated[str | None, of_data("Rows of the target without labels, such as DATA:test.")] = None,
     image_col: options.ImageCol = None,
     text_col: options.TextCols = None,
@@ -110,6 +111,7 @@ def finetune(
         augment=augment, early_stop=early_stop, seed=seed,
         device=device, precision=precision, save_every=save_every,
         views=views, replay=replay, replay_memory=replay_memory, replay_disk=replay_disk,
+        compile=compiled,
     )  # fmt: skip
     read = given(
         image=image_col, text=names(text_col), label=names(label_col), task=task, shots=shots, limit=limit, val=val,

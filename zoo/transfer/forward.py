@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from zoo.data.batches import Batch
 from zoo.models.backbone import Inputs
+from zoo.models.features import Features
 from zoo.models.heads import LossHead
+from zoo.transfer.compiling import Compiled
 from zoo.transfer.model import Model
 from zoo.transfer.replay import Replay
 from zoo.transfer.shared_norms import SharedNorms
@@ -34,6 +36,8 @@ class Forward(nn.Module):
 
     replay: Replay
     """Of the phase; set when it begins."""
+    compiled: Compiled | None = None
+    """Likewise, where the backbone is compiled."""
 
     def __init__(
         self,
@@ -66,7 +70,7 @@ class Forward(nn.Module):
         assert batch.targets is not None
         head = job.model.head
         with self.autocast():
-            features = self.replay.features(batch, self._inputs(batch))
+            features = self._features(batch)
             if isinstance(head, LossHead) and not job.terms:
                 return head.loss(features, batch.targets)
             if job.blend is not None:
@@ -78,6 +82,10 @@ class Forward(nn.Module):
         weight = job.task_weight
         total = weight * job.loss(outputs, batch.targets) if weight else torch.zeros((), device=outputs.device)
         return total + torch.stack(added).sum() if added else total
+
+    def _features(self, batch: Batch) -> Features:
+        inputs = self._inputs(batch)
+        return self.replay.features(batch, inputs) if self.compiled is None else self.compiled(inputs)
 
     def _inputs(self, batch: Batch) -> Inputs:
         if not self.channels_last:

@@ -30,6 +30,11 @@ class Judge:
         if task.kind not in ("binary", "multiclass", "multilabel", "regression"):
             return score(self.trained, self.examples, batch_size=self.batch_size)
         if self.loader is None:  # texts are turned into ids once
-            self.loader = Loader(self.examples, self.trained.processors(), batch_size=self.batch_size)
+            self.loader = Loader(
+                self.examples,
+                self.trained.processors(),
+                batch_size=self.batch_size,
+                pinned=self.trained.device.type == "cuda",
+            )
         assert self.examples.targets is not None
         return RowScores(task, loaded_outputs(self.trained, self.loader, replay=replay), self.examples.targets)

@@ -19,6 +19,7 @@ from zoo.errors import DivergedError
 from zoo.models.features import Features
 from zoo.records.checkpoints import Checkpoint, publish
 from zoo.transfer.averaging import Average
+from zoo.transfer.compiling import compiled, why_not_compiled
 from zoo.transfer.devices import sow, takes_channels_last
 from zoo.transfer.forward import Forward
 from zoo.transfer.model import Model, changeable, copied, put_back
@@ -194,6 +195,7 @@ class _Run:
         mixed = job.mix is not None
         found = repeats(job.model, phase, job.training, epochs=epochs, draws=job.loader.draws, mixed=mixed)
         self.replay = self.forward.replay = self._replay(found, done_before + epochs)
+        why_not = self._compile(replays=self.replay.store is not None)
         self.loss = job.team.sharing(self.forward)
         if job.solved and job.training.early_stop is not None and self.at.step == 0:
             self.model.eval()
@@ -210,11 +212,19 @@ class _Run:
             if finished:
                 self.at.epoch = epochs
             self._save()
-            note = self.replay.news()
+            note, why_not = "; ".join(filter(None, (self.replay.news(), why_not))), ""
             yield self._record("epoch", phase, number, loss=self.mean_loss, metrics=metrics, note=note)
             if self._asked():
                 yield self._record("stop", phase, number)
                 return
+
+    def _compile(self, *, replays: bool) -> str:
+        """Compile the backbone for a phase where that was asked for; why it was not, if it was not."""
+        if self.job.training.compile == "off":
+            return ""
+        why_not = why_not_compiled(self.job, replays=replays)
+        self.forward.compiled = None if why_not else compiled(self.job.model)
+        return why_not and f"nothing is compiled: {why_not}"
 
     def _replay(self, found: Repeats | None, end: int) -> Replay:
         job = self.job

@@ -100,6 +100,8 @@ class Training:
     """GB of memory that may be taken for it; None: a quarter of what is free."""
     replay_disk: float | None = None
     """GB of disk likewise, once memory is full; None: a quarter of what is free, 10 GB at most."""
+    compile: Literal["off", "on"] = "off"
+    """Whether the backbone is compiled for training, which takes a minute or more first."""
     seed: int = 0
     device: str = "auto"
     precision: Precision = "auto"

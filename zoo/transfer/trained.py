@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self, get_args
@@ -11,6 +11,7 @@ from typing import Any, Self, get_args
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from zoo.catalog.serial import spec_from_json, spec_to_json, weights_to_json
 from zoo.catalog.spec import Modality
@@ -28,6 +29,7 @@ from zoo.models.pyramid import MapShapes, Pyramid
 from zoo.records.files import published
 from zoo.transfer.dense import decide
 from zoo.transfer.detection import find_boxes
+from zoo.transfer.devices import fetched
 from zoo.transfer.model import Model
 from zoo.transfer.replay import JUDGED, Replay
 from zoo.transfer.tasks import TargetScale, probabilities
@@ -141,7 +143,8 @@ def predict_outputs(
 ) -> NDArray[np.float32]:
     """What `Trained.predict` returns for tasks with one answer a row; the model keeps the mode it was in."""
     _check_modalities(trained, examples)
-    loader = Loader(examples, trained.processors(), batch_size=batch_size)
+    pinned = trained.device.type == "cuda"
+    loader = Loader(examples, trained.processors(), batch_size=batch_size, pinned=pinned)
     return loaded_outputs(trained, loader, progress=progress)
 
 
@@ -153,7 +156,8 @@ def loaded_outputs(
     trained.model.eval()
     ready = replay.ready(loader) if replay is not None else lambda place: None
     out: NDArray[np.float32] | None = None
-    with torch.inference_mode():
+
+    def made() -> Iterator[tuple[Tensor, tuple[Tensor]]]:
         for batch in loader.epoch(JUDGED, ready=ready):
             batch = batch.to(trained.device)
             known = trained.model.features(batch.inputs) if replay is None else replay.features(batch, batch.inputs)
@@ -162,10 +166,13 @@ def loaded_outputs(
                 outputs = trained.scale.undo(outputs)
             else:
                 outputs = probabilities(trained.task, outputs)
-            values = outputs.cpu().numpy()
+            yield batch.rows, (outputs,)
+
+    with torch.inference_mode():
+        for rows, (values,) in fetched(made()):
             if out is None:
                 out = np.empty((len(loader.examples), values.shape[1]), dtype=np.float32)
-            out[batch.rows.numpy()] = values
+            out[rows.numpy()] = values.numpy()
             if progress is not None:
                 progress(len(values))
     trained.model.train(was_training)

@@ -262,6 +262,7 @@ class Fitting:
             seed=training.seed,
             augment=recipe(training.augment or "none"),
             share=(current().rank, current().size),
+            pinned=self.session.device.type == "cuda",
         )
 
     def _loss(self, training: Training) -> Callable[[Tensor, Tensor], Tensor]:
