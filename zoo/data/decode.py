@@ -26,6 +26,8 @@ Reach = Callable[[tuple[int, int]], tuple[int, int]]
 
 DECODER = 2
 """Raised when the same file is decoded, or resized, to other pixels than before."""
+WHOLE = "zoo_whole"
+"""In the `info` of an image that was decoded at less than its size: (W, H) of all of it, whose proportions count."""
 _HEADERS = threading.RLock()
 """Held while a header is read: there Pillow warns, and Python's filters of warnings belong to all threads at once."""
 _MASK_MODES = {"L", "P", "1", "I"}
@@ -155,14 +157,21 @@ def _decoded(image: Any, name: str, channels: int | None, reach: Reach | None) -
     kind = image.format
     if channels is not None and channels not in (1, 3):
         return Decoded(_more_channels(image, name, channels), 1)
-    if reach is not None and kind == "JPEG":
-        turned = _upright_size(image) != image.size
-        width, height = reach(image.size[::-1] if turned else image.size)
-        # libjpeg leaves out what would be blurred away; never so much that it has to be enlarged.
-        image.draft(None, (height, width) if turned else (width, height))
+    whole = _scaled(image, reach) if reach is not None and kind == "JPEG" else None
     image.load()
     rgb = _to_rgb(_upright(image), name, kind)
+    if whole is not None:
+        rgb.info[WHOLE] = whole
     return Decoded(rgb, _frames(image, kind))
+
+
+def _scaled(image: Any, reach: Reach) -> tuple[int, int]:
+    """(W, H) of a JPEG, of which libjpeg will leave out what would be blurred away; never more than that."""
+    found = _upright_size(image)
+    turned = found != image.size
+    width, height = reach(found)
+    image.draft(None, (height, width) if turned else (width, height))
+    return found
 
 
 def _planes(raw: bytes, ref: ImageRef) -> Planes:

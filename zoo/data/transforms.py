@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from zoo.catalog.spec import ImagePreprocess, fingerprint
 from zoo.data.augment import Draw, crop_box, jitter, turn
-from zoo.data.decode import DECODER
+from zoo.data.decode import DECODER, WHOLE
 from zoo.data.masks import VOID
 from zoo.data.planes import Planes, as_channels
 from zoo.data.resizing import Window, resized, serves
@@ -155,7 +155,7 @@ class ImageProcessor:
         height, width = self.preprocess.size
         if self.preprocess.fit == "crop":
             image = _shortened(image)
-        size = self.reach(image.size)
+        size = self.reach(getattr(image, "info", {}).get(WHOLE, image.size))
         if self.preprocess.fit == "pad":
             return self._on_canvas(_picture(self._scaled(image, size, (0, 0, *size))), width, height)
         return self._centre(image, size)
