@@ -9,6 +9,7 @@ import copy
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, TypeVar
 
 import torch
@@ -17,6 +18,7 @@ from torch.overrides import TorchFunctionMode
 
 from zoo.errors import UsageError
 from zoo.models.backbone import Backbone, Inputs
+from zoo.models.features import Features
 from zoo.transfer.model import Model
 from zoo.transfer.stubs import UnkeepableError, mapped
 from zoo.transfer.team import Team
@@ -162,6 +164,7 @@ def _spread(
         param_dtype=torch.bfloat16 if bf16 else None, reduce_dtype=torch.float32, cast_forward_inputs=False
     )
     here = _moved(inputs, next((p.device for p in backbone.parameters()), device))
+    _show_features()
     roots = [backbone, *(head for head in heads if any(True for _ in head.parameters()))]
     try:
         for module in (*units_of(backbone, here), *roots):
@@ -174,6 +177,17 @@ def _spread(
             backbone(_moved(inputs, device))
     except (NotImplementedError, RuntimeError, TypeError, ValueError) as error:
         raise _unfit(str(error).splitlines()[0]) from error
+
+
+@cache
+def _show_features() -> None:
+    """Let torch see the tensors of `Features`, at which it waits for the backward pass to gather weights again.
+
+    Older releases, such as 2.11, see none in a dataclass.
+    """
+    import torch.export
+
+    torch.export.register_dataclass(Features)
 
 
 def _no_views(_: nn.Module, _args: Any, output: Any) -> Any:
