@@ -202,24 +202,26 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     import matplotlib.pyplot as plt
 
     units = list(dict.fromkeys(row["unit"] for row in rows))
-    figure, axes = plt.subplots(2, len(units), figsize=(4.2 * len(units), 7.2), squeeze=False)
+    figure, axes = plt.subplots(2, len(units), figsize=(4.0 * len(units), 7.6), squeeze=False, sharex="col")
     for column, unit in enumerate(units):
+        time, memory = axes[:, column]
         for row in (row for row in rows if row["unit"] == unit):
-            label = f"{row['job']} ({row['exponent']:.2f})"
-            axes[0, column].loglog(row["sizes"], row["cpu"], "o-", label=label, markersize=4)
-            axes[1, column].semilogx(row["sizes"], row["mib"], "o-", markersize=4)
-        low, high = axes[0, column].get_xlim()
-        bottom = axes[0, column].get_ylim()[0]
-        axes[0, column].set_autoscale_on(False)
-        axes[0, column].loglog([low, high], [bottom, bottom * high / low], ":", color="grey", label="exponent 1")
-        axes[0, column].legend(fontsize=7, loc="upper left")
-        axes[0, column].set_title(unit, fontsize=10)
-        axes[1, column].set_xlabel(unit)
-        axes[1, column].set_ylim(bottom=0)
+            label = f"{row['job']}: {row['exponent']:.2f}"
+            time.loglog(row["sizes"], row["cpu"], "o-", label=label, markersize=4)
+            memory.loglog(row["sizes"], [max(each, 1) for each in row["mib"]], "o-", markersize=4)
+        low, high = time.get_xlim()
+        bottom, top = time.get_ylim()
+        time.set_ylim(min(bottom, 0.02), max(top, 2))
+        time.set_autoscale_on(False)
+        time.loglog([low, high], [bottom, bottom * high / low], ":", color="grey", label="exponent 1")
+        time.set_title(f"more {unit}", fontsize=10)
+        memory.set_ylim(1, max(1000, memory.get_ylim()[1]))
+        memory.set_xlabel(unit)
+        handles, labels = time.get_legend_handles_labels()
+        memory.legend(handles, labels, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.18), frameon=False)
     axes[0, 0].set_ylabel("CPU seconds")
-    axes[1, 0].set_ylabel("MiB; of lists the whole process")
-    figure.tight_layout()
-    figure.savefig(path, dpi=110)
+    axes[1, 0].set_ylabel("MiB, at least 1; of lists the whole process")
+    figure.savefig(path, dpi=100, bbox_inches="tight")
     plt.close(figure)
 
 
