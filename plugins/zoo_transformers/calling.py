@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import zoo
 from zoo import UsageError
-from zoo_transformers.families import FEELS_PADDING
+from zoo_transformers.families import FEELS_PADDING, FULL_MASK
 from zoo_transformers.opening import first_line
 
 _RELATIVE = frozenset({"bloom", "mt5", "t5", "umt5", "xlnet"})
@@ -30,6 +30,8 @@ class Calling:
     """Whether it tells the two texts of a pair apart."""
     first_position: int
     """0 mostly, `padding_idx + 1` for RoBERTa and its descendants, 2 for Nystromformer."""
+    full_mask: bool
+    """Whether it takes a mask of (B, 1, T, T)."""
     padding: Literal["masked", "shifted", "removed"]
     """A mask and positions counted over real tokens are enough; or texts have to begin in the first column; or no
     padding may reach the model at all."""
@@ -52,6 +54,7 @@ class Calling:
             arguments=arguments,
             types="token_type_ids" in arguments and (family == "xlnet" or kinds > 1),
             first_position=_first_position(model),
+            full_mask=family in FULL_MASK and _attention(model) == "sdpa",
             padding="removed" if family in FEELS_PADDING else "masked" if counted else "shifted",
         )
 
@@ -94,7 +97,7 @@ class Calling:
     def _call(self, model: nn.Module, ids: Tensor, mask: Tensor, types: Tensor | None) -> Tensor:
         given: dict[str, Any] = {"input_ids": ids}
         if "attention_mask" in self.arguments:
-            given["attention_mask"] = mask.long()
+            given["attention_mask"] = self._mask(mask)
         if "position_ids" in self.arguments:
             given["position_ids"] = zoo.positions(mask) + self.first_position
         if self.types:
@@ -103,6 +106,10 @@ class Calling:
             if name in self.arguments:
                 given[name] = False
         return cast("Tensor", model(**given).last_hidden_state)
+
+    def _mask(self, mask: Tensor) -> Tensor:
+        # Of (B, T) the model asks whether all of it is real, and would have to wait for a card to say so.
+        return full(mask) if self.full_mask and mask.is_cuda else mask.long()
 
     def _call_by_length(self, model: nn.Module, ids: Tensor, mask: Tensor, types: Tensor | None) -> Tensor:
         """Texts of one length at a time, without their padding."""
@@ -117,6 +124,15 @@ class Calling:
             out[at] = tokens.flatten(0, 1)
         assert out is not None
         return out
+
+
+def full(mask: Tensor) -> Tensor:
+    """(B, 1, T, T) bool of (B, T): which tokens each token looks at."""
+    return mask[:, None, None, :].expand(-1, 1, mask.shape[1], -1)
+
+
+def _attention(model: nn.Module) -> str:
+    return str(getattr(getattr(model, "config", None), "_attn_implementation", ""))
 
 
 def vocabulary_rows(model: Any) -> int:

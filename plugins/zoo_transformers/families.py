@@ -119,6 +119,9 @@ FEELS_PADDING = frozenset(
 )
 """Types in which padding reaches the text, mask or no mask: by convolution, landmarks, hashes, Fourier sums, states."""
 
+FULL_MASK = frozenset({"albert", "bert", "camembert", "distilbert", "electra", "roberta", "xlm-roberta"})
+"""Types that take a mask of (B, 1, T, T) as it is, and look into one of (B, T) to see whether anything is padding."""
+
 TOP = frozenset(
     {"bloom", "falcon", "gemma", "gemma2", "gemma3_text", "gpt2", "gpt_neo", "gpt_neox", "gptj", "llama", "mistral"}
     | {"modernbert", "mt5", "olmo2", "phi", "phi3", "qwen2", "qwen3", "smollm3", "t5", "umt5"}
