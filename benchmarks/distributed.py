@@ -16,6 +16,8 @@ from safetensors.torch import load_file
 
 DIGITS = "starter/glyph-cnn sklearn:digits --strategy full --optimizer sgd --lr 0.05"
 WORDS = "builtin:numerals --limit 150"
+SPREAD = " --parallel fsdp"
+"""Not for one process."""
 RUNS = {
     f"starter/text-transformer {WORDS} --strategy linear-probe": 2,
     f"starter/text-transformer {WORDS} --strategy head --epochs 2": 2,
@@ -25,6 +27,10 @@ RUNS = {
     f"{DIGITS} --limit 200 --epochs 1 --batch-size 200": 2,
     f"{DIGITS} --limit 200 --epochs 3 --batch-size 20 --save-every 7": 2,
     f"starter/text-transformer {WORDS} --strategy full --epochs 2": 2,
+    f"starter/text-transformer {WORDS} --strategy lora --epochs 2{SPREAD}": 2,
+    f"starter/gru {WORDS} --strategy full --epochs 2{SPREAD}": 2,
+    f"{DIGITS} --limit 200 --epochs 1 --batch-size 200{SPREAD}": 2,
+    f"{DIGITS} --limit 34 --epochs 2 --batch-size 16{SPREAD}": 3,
 }
 """Options of `zoo finetune`, and the number of processes that are set beside one."""
 
@@ -36,7 +42,7 @@ def main() -> None:
         print("| `zoo finetune ...` | processes | steps | largest difference |\n| --- | --- | --- | --- |")
         for number, (options, processes) in enumerate(RUNS.items()):
             one, many = f"{number}-one", f"{number}-many"
-            finetune(folder, f"{options} --baseline none --name {one}", 1)
+            finetune(folder, f"{options.removesuffix(SPREAD)} --baseline none --name {one}", 1)
             finetune(folder, f"{options} --baseline none --name {many}", processes)
             print(f"| `{options}` | {processes} | {steps(folder, one)} | {apart(folder, one, many):.0e} |", flush=True)
             if "--save-every" in options:
