@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -28,3 +29,11 @@ def test_a_full_mask_gives_the_same_features_and_no_value_is_read(
     torch.testing.assert_close(found.pooled, expected.pooled, **CLOSE)
     assert expected.mask is not None
     torch.testing.assert_close(found.tokens[expected.mask], expected.tokens[expected.mask], **CLOSE)
+
+
+@pytest.mark.parametrize("family", ["bert", "gpt2", "xlnet"])
+def test_texts_tokenised_together_are_those_tokenised_alone(family: str, tmp_path: Path) -> None:
+    processor: Any = load(write_folder(tmp_path, family)).processor("text")
+    texts = [each for each in TEXTS if isinstance(each, str)]
+    for some in (TEXTS, texts, [("a cat", "?"), ("the dog", "ran")], [""], []):
+        assert processor.many(some) == [processor(each) for each in some]

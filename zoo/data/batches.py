@@ -69,6 +69,12 @@ class Batch:
         return replace(self, inputs=moved, targets=targets, finished=True)
 
 
+def _all(processor: Processor, values: Sequence[Any]) -> list[Any]:
+    """Each value as the processor makes it, with its `many` if it has one."""
+    many: Callable[[Sequence[Any]], list[Any]] | None = getattr(processor, "many", None)
+    return [processor(value) for value in values] if many is None else many(values)
+
+
 def channels_of(processor: Any) -> int:
     """The channels in which it takes images."""
     return int(getattr(processor, "channels", 3))
@@ -148,7 +154,7 @@ class Loader:
         self.pinned = pinned
         # Texts are turned into ids once: that tells their length, and later epochs need not do it again.
         self.ready: dict[Modality, list[Any]] = {
-            modality: [processor(value) for value in examples.inputs[modality]]
+            modality: _all(processor, examples.inputs[modality])
             for modality, processor in self.processors.items()
             if modality == "text"
         }
