@@ -229,9 +229,7 @@ def _shared(backbone: Backbone, examples: Examples, level: str, way: _Way) -> di
     if team.parallel == "fsdp":
         load = partial(size.loader, backbone, fast=way.fast)
         rows = shares[team.rank]
-        own = computed_together(
-            backbone, examples, rows, load, level, way.device, bf16=way.bf16, progress=way.progress
-        )
+        own = computed_together(backbone, examples, rows, load, level, way.device, bf16=way.bf16, progress=way.progress)
     else:
         team.every(compute)
     out: dict[str, NDArray[Any]] = {}
