@@ -108,8 +108,8 @@ class TextProcessor:
         return len(example.ids)
 
     def collate(self, examples: Sequence[Encoded]) -> dict[str, Tensor]:
+        T = max((len(each.ids) for each in examples), default=0)
         sizes = torch.tensor([len(each.ids) for each in examples], dtype=torch.int64).unsqueeze(1)
-        T = int(sizes.max()) if len(examples) else 0
         places = torch.arange(T)
         mask = places < sizes if self.padding_side == "right" else places >= T - sizes
         ids = torch.full((len(examples), T), self.pad, dtype=torch.int64)
