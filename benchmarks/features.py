@@ -303,7 +303,7 @@ def alike(outputs: Mapping[str, Mapping[str, Any]]) -> str:
         found = each["features"].astype(np.float64)
         cosine = (found * expected).sum(1) / np.linalg.norm(found, axis=1) / np.linalg.norm(expected, axis=1)
         worst[name] = float(cosine.min())
-        # transformers cuts odd margins a pixel beside open_clip, with the same weights and on the same pixels it agrees.
+        # transformers cuts odd margins a pixel beside open_clip; on the same pixels both give the same.
         assert worst[name] > (0.98 if name == "transformers" else limit), (name, worst[name])
     said = ", ".join(f"{name} {value:.6f}" for name, value in list(worst.items())[1:])
     return f"Smallest cosine to the first side, of which {limit} is asked: {said}."
