@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from forked import Forked
 from program import Zoo
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals and terminals of POSIX")
@@ -77,24 +78,17 @@ def test_plugins_can_be_left_out(tmp_path: Path) -> None:
     assert "error[usage]: No backbone is named 'glyph-cnn'" in disabled.stderr
 
 
+@pytest.mark.xdist_group("forked")
 def test_a_run_that_is_asked_to_end_says_how_to_go_on(tmp_path: Path) -> None:
     """By SIGTERM; tests/verbs/test_resume.py does it by Ctrl-C, and goes on."""
     words = "finetune starter/glyph-cnn sklearn:digits --strategy full --epochs 3000 --early-stop 3000 --baseline none"
-    process = subprocess.Popen(
-        [*ZOO, *words.split(), "--limit", "40", "--val", "0.05", "--name", "r"],
-        cwd=tmp_path,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stderr is not None
-    seen = []
-    for line in process.stderr:  # once it trains, one line an epoch
-        seen.append(line)
-        if line.startswith("epoch 2"):
-            break
+    more = ["--limit", "40", "--val", "0.05", "--name", "r"]
+    process = Forked([*words.split(), *more], cwd=tmp_path, env=dict(os.environ))
+    while process.poll() is None and "\nepoch 2" not in process.said():  # once it trains, one line an epoch
+        time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
     rest = process.communicate(timeout=60)[1]
-    assert process.returncode == 143, "".join(seen) + rest
+    assert process.returncode == 143, rest
     assert "stopping after this step" in rest
     assert "error[interrupted]: stopped at step " in rest
     assert "help: go on with  zoo finetune --resume runs/r" in rest

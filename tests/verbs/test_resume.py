@@ -7,7 +7,6 @@ import json
 import os
 import random
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -17,8 +16,10 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "cli"))
 
+from forked import Forked
 from program import zoo
 
+pytestmark = pytest.mark.xdist_group("forked")
 KILLS = int(os.environ.get("ZOO_TEST_KILLS", "1"))
 """Moments at which each run is killed; set to 10 for the full check."""
 DIGITS = ("sklearn:digits", "--val", "0.05", "--limit")
@@ -145,16 +146,10 @@ def finish(tmp_path: Path, name: str) -> str:
     return done.err
 
 
-def start(tmp_path: Path, arguments: Sequence[str]) -> subprocess.Popen[str]:
+def start(tmp_path: Path, arguments: Sequence[str]) -> Forked:
     out = [] if arguments[0] == "--resume" else ["--out", str(tmp_path / "runs")]
-    return subprocess.Popen(
-        [sys.executable, "-m", "zoo", "finetune", *arguments, *out, "--json"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=tmp_path,
-        env={**os.environ, "ZOO_HOME": str(tmp_path / "home")},
-    )
+    words = ["finetune", *arguments, *out, "--json"]
+    return Forked(words, cwd=tmp_path, env={**os.environ, "ZOO_HOME": str(tmp_path / "home")})
 
 
 def newest(tmp_path: Path) -> int:
@@ -167,7 +162,7 @@ def number_of(path: Path) -> int:
     return int(digits) if digits else -1
 
 
-def wait_for(folder: Path, process: subprocess.Popen[str], beyond: int = -1) -> None:
+def wait_for(folder: Path, process: Forked, beyond: int = -1) -> None:
     """Until a checkpoint later than `beyond` is there, or the process has ended."""
     deadline = time.monotonic() + 120
     while process.poll() is None and time.monotonic() < deadline:
