@@ -17,13 +17,14 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from harness import MissingError, Run, Setting, main
-from steps import quiet
+from peers import Classifier, stacked, train_with_fastai, train_with_lightning, train_with_trainer
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Dataset
@@ -169,110 +170,44 @@ def by_accelerate(setting: Setting) -> Run:
 
 
 def by_lightning(setting: Setting) -> Run:
-    import lightning
-
-    class Module(lightning.LightningModule):
-        def __init__(self) -> None:
-            super().__init__()
-            self.net = of.fresh()
-
-        def training_step(self, batch: Sequence[Tensor], index: int) -> Tensor:
-            return cross_entropy(self.net(batch[0]), batch[1])
-
-        def configure_optimizers(self) -> Any:
-            return of.optimizer(self)
-
+    import_module("lightning")
     of = given(setting)
-    quiet("lightning.pytorch")
 
     def run() -> Mapping[str, Any]:
-        trainer = lightning.Trainer(
-            max_epochs=1,
-            accelerator="cpu" if of.device.type == "cpu" else "cuda",
-            devices=1,
-            precision="bf16-mixed" if of.bf16 else "32-true",
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        )
-        module = Module()
-        trainer.fit(module, of.loader())
-        return ended(module.net)
+        model = of.fresh()
+
+        def step(batch: Sequence[Tensor]) -> Tensor:
+            return cross_entropy(model(batch[0]), batch[1])
+
+        precision = "bf16-mixed" if of.bf16 else "32-true"
+        cpu = of.device.type == "cpu"
+        train_with_lightning(step, model, of.optimizer, of.loader(), cpu=cpu, precision=precision)
+        return ended(model)
 
     return run
 
 
 def by_fastai(setting: Setting) -> Run:
-    from functools import partial
-
-    import fastai.callback.progress  # noqa: F401  (it gives learners `no_bar`)
-    from fastai.data.core import DataLoaders
-    from fastai.learner import Learner
-    from fastai.optimizer import OptimWrapper
-
+    import_module("fastai.learner")
     of = given(setting)
     if of.bf16:
         raise MissingError("fastai has no bf16 without a callback of one's own")
 
     def run() -> Mapping[str, Any]:
-        learner = Learner(
-            DataLoaders(of.loader(), of.loader(), device=of.device),
-            of.fresh(),
-            loss_func=cross_entropy,
-            opt_func=partial(OptimWrapper, opt=torch.optim.AdamW),
-        )
-        learner._do_epoch_validate = lambda *_: None
-        with learner.no_bar(), learner.no_logging():
-            learner.fit(1, lr=RATE, wd=0.0)
-        return ended(learner.model)
+        model = of.fresh()
+        train_with_fastai(model, of.loader(), of.device, RATE)
+        return ended(model)
 
     return run
 
 
 def by_trainer(setting: Setting) -> Run:
-    import tempfile
-
-    import transformers
-
-    class Net(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.net = of.fresh()
-
-        def forward(self, x: Tensor, labels: Tensor) -> dict[str, Tensor]:
-            logits = self.net(x)
-            return {"loss": cross_entropy(logits, labels), "logits": logits}
-
-    class Ordered(transformers.Trainer):
-        def get_train_dataloader(self) -> Any:
-            return self.accelerator.prepare(DataLoader(of.photos, batch_size=of.batch, collate_fn=collate))
-
-    def collate(batch: Sequence[tuple[Tensor, int]]) -> dict[str, Tensor]:
-        return {"x": torch.stack([x for x, _ in batch]), "labels": torch.tensor([y for _, y in batch])}
-
     of = given(setting)
-    transformers.logging.set_verbosity_error()
 
     def run() -> Mapping[str, Any]:
-        model = Net()
-        with tempfile.TemporaryDirectory() as folder:
-            arguments = transformers.TrainingArguments(
-                output_dir=folder,
-                per_device_train_batch_size=of.batch,
-                num_train_epochs=1,
-                learning_rate=RATE,
-                lr_scheduler_type="constant",
-                max_grad_norm=0.0,
-                weight_decay=0.0,
-                save_strategy="no",
-                logging_strategy="no",
-                report_to=[],
-                disable_tqdm=True,
-                use_cpu=of.device.type == "cpu",
-                bf16=of.bf16,
-            )
-            Ordered(model, arguments, train_dataset=of.photos).train()
+        model = Classifier(of.fresh())
+        options = {"batch": of.batch, "rate": RATE, "cpu": of.device.type == "cpu", "max_grad_norm": 0.0}
+        train_with_trainer(model, of.photos, collate=stacked, ordered=True, bf16=of.bf16, **options)
         return ended(model.net)
 
     return run

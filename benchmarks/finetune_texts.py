@@ -19,6 +19,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ import numpy as np
 import torch
 from corpus import docstrings
 from harness import Run, Setting, main
+from peers import train_with_lightning, train_with_trainer
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
@@ -108,30 +110,13 @@ def of_bert(bert: Any) -> Callable[[dict[str, Tensor]], Tensor]:
 
 
 def by_trainer(setting: Setting, *, grouped: bool = False) -> Run:
-    import transformers
-
     of = given(setting)
     choices: dict[str, Any] = {"train_sampling_strategy": "group_by_length"} if grouped else {}
 
     def run() -> Mapping[str, Any]:
         bert = of.fresh(of.bert)
-        with tempfile.TemporaryDirectory() as folder:
-            arguments = transformers.TrainingArguments(
-                output_dir=folder,
-                per_device_train_batch_size=BATCH,
-                num_train_epochs=1,
-                learning_rate=RATE,
-                lr_scheduler_type="constant",
-                weight_decay=0.0,
-                save_strategy="no",
-                logging_strategy="no",
-                report_to=[],
-                disable_tqdm=True,
-                use_cpu=of.device.type == "cpu",
-                bf16=of.bf16,
-                **choices,
-            )
-            transformers.Trainer(bert, arguments, train_dataset=of.encoded(), data_collator=of.padded).train()
+        options = {"batch": BATCH, "rate": RATE, "cpu": of.device.type == "cpu", "bf16": of.bf16, **choices}
+        train_with_trainer(bert, of.encoded(), collate=of.padded, **options)
         return _after(of, bert)
 
     return run
@@ -168,39 +153,23 @@ def by_accelerate(setting: Setting) -> Run:
 
 
 def by_lightning(setting: Setting) -> Run:
-    import lightning
-    from steps import quiet
-
-    class Module(lightning.LightningModule):
-        def __init__(self) -> None:
-            super().__init__()
-            self.bert = of.fresh(of.bert)
-
-        def training_step(self, batch: Any, index: int) -> Tensor:
-            loss: Tensor = self.bert(**batch).loss
-            return loss
-
-        def configure_optimizers(self) -> Any:
-            return torch.optim.AdamW(self.parameters(), lr=RATE, weight_decay=0.0)
-
+    import_module("lightning")
     of = given(setting)
-    quiet("lightning.pytorch")
 
     def run() -> Mapping[str, Any]:
-        trainer = lightning.Trainer(
-            max_epochs=1,
-            accelerator="cpu" if of.device.type == "cpu" else "cuda",
-            devices=1,
-            precision="bf16-mixed" if of.bf16 else "32-true",
-            gradient_clip_val=1.0,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        )
-        module = Module()
-        trainer.fit(module, DataLoader(of.encoded(), batch_size=BATCH, shuffle=True, collate_fn=of.padded))
-        return _after(of, module.bert.to(of.device))
+        bert = of.fresh(of.bert)
+
+        def step(batch: Any) -> Tensor:
+            loss: Tensor = bert(**batch).loss
+            return loss
+
+        def optimizer(model: nn.Module) -> Any:
+            return torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.0)
+
+        loader = DataLoader(of.encoded(), batch_size=BATCH, shuffle=True, collate_fn=of.padded)
+        options = {"precision": "bf16-mixed" if of.bf16 else "32-true", "gradient_clip_val": 1.0}
+        train_with_lightning(step, bert, optimizer, loader, cpu=of.device.type == "cpu", **options)
+        return _after(of, bert.to(of.device))
 
     return run
 

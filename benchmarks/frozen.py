@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import copy
 import csv
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 from harness import MissingError, Run, Setting, main
+from peers import train_with_trainer
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -70,21 +70,8 @@ def by_trainer(setting: Setting) -> Run:
         ids = tokenizer(texts, truncation=True, max_length=LONGEST)["input_ids"]
         data = [{"input_ids": each, "labels": label} for each, label in zip(ids, labels, strict=True)]
         model = Net()
-        with tempfile.TemporaryDirectory() as folder:
-            arguments = transformers.TrainingArguments(
-                output_dir=folder,
-                per_device_train_batch_size=BATCH,
-                num_train_epochs=1,
-                learning_rate=RATE,
-                lr_scheduler_type="constant",
-                weight_decay=0.0,
-                save_strategy="no",
-                logging_strategy="no",
-                report_to=[],
-                disable_tqdm=True,
-                use_cpu=setting.device == "cpu",
-            )
-            transformers.Trainer(model, arguments, train_dataset=data, data_collator=padded).train()
+        options = {"batch": BATCH, "rate": RATE, "cpu": setting.device == "cpu"}
+        train_with_trainer(model, data, collate=padded, **options)
         return {"head": (model.head.weight.detach().cpu() - head.weight.detach()).numpy()}
 
     return run

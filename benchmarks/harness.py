@@ -10,7 +10,7 @@ A script that measures defines its sides and calls `main`:
         main("features", sides={"torchvision": by_hand, "zoo": zoo_side}, agree=alike, goals={"zoo": 0.63})
 
 The first side is the one that the others are divided by. Wall time is that of the call; CPU time is that of the process
-and of the worker processes that it has ended. Beside the table a JSON file is written, of which RESULTS.md is made.
+and of its worker processes. Beside the table a JSON file is written, of which RESULTS.md is made.
 """
 
 from __future__ import annotations
@@ -237,9 +237,12 @@ def _timed(run: Run, device: str, file: Path | None) -> dict[str, Any]:
 
 
 def _cpu() -> float:
-    """Seconds of this process and of those it has ended."""
+    """Seconds of this process, of those it has ended and of its workers that live on."""
+    import psutil
+
     ended = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return time.process_time() + ended.ru_utime + ended.ru_stime
+    living = [each.cpu_times() for each in psutil.Process().children(recursive=True)]
+    return time.process_time() + ended.ru_utime + ended.ru_stime + sum(each.user + each.system for each in living)
 
 
 def _peak() -> float:
@@ -325,8 +328,8 @@ def keep(
 
 
 def _public(words: Sequence[str]) -> list[str]:
-    """Arguments with the last part of each path alone: whose machine it was is of no concern."""
-    return [Path(word).name if "/" in word else word for word in words]
+    """Arguments with the last parts of each path alone: whose machine it was is of no concern."""
+    return ["/".join(Path(word).parts[-2:]) if word.startswith("/") else word for word in words]
 
 
 def _device_name(setting: Setting) -> str:

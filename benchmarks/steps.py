@@ -15,11 +15,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 import torch
 from harness import Run, Setting, main
+from peers import Classifier, stacked, train_with_fastai, train_with_lightning, train_with_trainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -89,107 +91,40 @@ def accelerated(setting: Setting) -> Run:
 
 
 def lightning(setting: Setting) -> Run:
-    import lightning as L
-
-    class Module(L.LightningModule):
-        def __init__(self) -> None:
-            super().__init__()
-            self.net = copy.deepcopy(start)
-
-        def training_step(self, batch: Sequence[Tensor], index: int) -> Tensor:
-            return nn.functional.cross_entropy(self.net(batch[0]), batch[1])
-
-        def configure_optimizers(self) -> Any:
-            return optimizer(self)
-
+    import_module("lightning")
     start, batches = network(), loader()
-    quiet("lightning.pytorch")
 
     def run() -> Mapping[str, Any]:
-        trainer = L.Trainer(
-            max_epochs=1,
-            accelerator="cpu" if setting.device == "cpu" else "cuda",
-            devices=1,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        )
-        module = Module()
-        trainer.fit(module, batches)
-        return ended(module)
+        model = copy.deepcopy(start)
+
+        def step(batch: Sequence[Tensor]) -> Tensor:
+            return nn.functional.cross_entropy(model(batch[0]), batch[1])
+
+        train_with_lightning(step, model, optimizer, batches, cpu=setting.device == "cpu")
+        return ended(model)
 
     return run
 
 
 def fastai(setting: Setting) -> Run:
-    from functools import partial
-
-    import fastai.callback.progress  # noqa: F401  (it gives learners `no_bar`)
-    from fastai.data.core import DataLoaders
-    from fastai.learner import Learner
-    from fastai.optimizer import OptimWrapper
-
-    start, batches = network(), loader()
+    import_module("fastai.learner")
+    start, batches, device = network(), loader(), torch.device(setting.device)
 
     def run() -> Mapping[str, Any]:
-        learner = Learner(
-            DataLoaders(batches, batches, device=torch.device(setting.device)),
-            copy.deepcopy(start).to(setting.device),
-            loss_func=nn.functional.cross_entropy,
-            opt_func=partial(OptimWrapper, opt=torch.optim.AdamW),
-            train_bn=False,
-        )
-        learner._do_epoch_validate = lambda *_: None
-        with learner.no_bar(), learner.no_logging():
-            learner.fit(1, lr=RATE, wd=0.0)
-        return ended(learner.model)
+        model = copy.deepcopy(start).to(device)
+        train_with_fastai(model, batches, device, RATE, train_bn=False)
+        return ended(model)
 
     return run
 
 
 def trainer(setting: Setting) -> Run:
-    import tempfile
-
-    import transformers
-
-    class Net(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.net = copy.deepcopy(start)
-
-        def forward(self, x: Tensor, labels: Tensor) -> dict[str, Tensor]:
-            logits = self.net(x)
-            return {"loss": nn.functional.cross_entropy(logits, labels), "logits": logits}
-
-    class Ordered(transformers.Trainer):
-        def get_train_dataloader(self) -> Any:
-            return self.accelerator.prepare(DataLoader(data, batch_size=BATCH, collate_fn=collate))
-
-    def collate(batch: Sequence[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
-        return {"x": torch.stack([x for x, _ in batch]), "labels": torch.stack([y for _, y in batch])}
-
-    start, data = network(), TensorDataset(*rows())
-    transformers.logging.set_verbosity_error()
+    start, data, cpu = network(), TensorDataset(*rows()), setting.device == "cpu"
 
     def run() -> Mapping[str, Any]:
-        model = Net()
-        with tempfile.TemporaryDirectory() as folder:
-            arguments = transformers.TrainingArguments(
-                output_dir=folder,
-                per_device_train_batch_size=BATCH,
-                num_train_epochs=1,
-                learning_rate=RATE,
-                lr_scheduler_type="constant",
-                max_grad_norm=0.0,
-                weight_decay=0.0,
-                save_strategy="no",
-                logging_strategy="no",
-                report_to=[],
-                disable_tqdm=True,
-                use_cpu=setting.device == "cpu",
-            )
-            Ordered(model, arguments, train_dataset=data).train()
+        model = Classifier(copy.deepcopy(start))
+        options = {"batch": BATCH, "rate": RATE, "cpu": cpu, "max_grad_norm": 0.0}
+        train_with_trainer(model, data, collate=stacked, ordered=True, **options)
         return ended(model)
 
     return run
@@ -265,14 +200,6 @@ def _head(model: Any, layer: nn.Module) -> dict[str, Tensor]:
 
 def as_it_comes(setting: Setting) -> Run:
     return by_zoo(setting, plain=False)
-
-
-def quiet(name: str) -> None:
-    import logging
-    import warnings
-
-    logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.simplefilter("ignore")
 
 
 def alike(outputs: Mapping[str, Mapping[str, Any]]) -> str:
