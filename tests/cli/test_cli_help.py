@@ -74,7 +74,7 @@ def test_every_option_the_pages_mention_exists() -> None:
     commands = [each for command in COMMANDS.values() for each in below(command)]
     known = {option for command in commands for param in command.params for option in param.opts}
     known |= {"--help", "--version", "--debug", "--no-plugins"}
-    known |= {"--nproc-per-node", "--nnodes", "--multi", "--num", "--cpu"}  # of torchrun and accelerate launch
+    known |= {"--nproc-per-node", "--nnodes", "--multi", "--num", "--cpu", "--use", "--fsdp"}  # of their launchers
     for page in (*sorted((root / "docs").glob("*.md")), root / "README.md"):
         text = re.sub(
             r"^.*(?:pip|git|pytest|curl|sbatch) .*$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE
