@@ -63,8 +63,15 @@ def pytest_report_header() -> str:
     return "open_clip is not installed, its tests are left out" if WITHOUT_OPEN_CLIP else ""
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Processes that share the tests must agree on their names: `ids=str` of a function is an address."""
+    """Processes that share the tests must agree on their names: `ids=str` of a function is an address.
+
+    Tests that read what a fixture made for their module go to one process, or each would make it again.
+    """
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None and _shares(item):
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
     wandering = [item.nodeid for item in items if re.search(r" at 0x[0-9a-f]{6,}", item.nodeid)]
     if wandering:
         raise pytest.UsageError(f"these tests have an address in their name, give them ids: {wandering[:3]}")
@@ -72,3 +79,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if any(word in item.nodeid for word in ("open_clip", "doctor", "docs/test_docs.py")):
                 item.add_marker(pytest.mark.skip(reason="needs open_clip"))
+
+
+def _shares(item: pytest.Item) -> bool:
+    known = getattr(item, "_fixtureinfo", None)
+    return known is not None and any(found[-1].scope == "module" for found in known.name2fixturedefs.values() if found)
