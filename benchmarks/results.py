@@ -49,6 +49,7 @@ JOBS = (
     Job("finetune-texts", "Fine-tune a BERT on a long tail", "at most 0.53 of Trainer", "finetune_texts.py"),
     Job("steps", "What the engine costs a step, on a tiny MLP", "at most 1.15 of a raw loop", "steps.py"),
     Job("frozen", "A head on a frozen encoder", "at most 0.4 in the first epoch, then 0.01", "frozen.py"),
+    Job("cached-probe", "CIFAR-10: a probe of features that are kept", "in seconds", "cached_probe.py"),
     Job("logme", "LogME", "at most 0.36 of the published code", "logme.py PATH/TO/LogME.py", cuda=False),
 )
 APART = ("growth", "shards")

@@ -58,6 +58,7 @@ class AudioBackbone(Backbone):
     def __init__(self, request: LoadRequest, folder: ModelFolder, model: nn.Module) -> None:
         super().__init__()
         self.model = model
+        self.settings = cast("Any", model).config.to_json_string(use_diff=False)
         self.folder = folder
         self.preprocess = _preprocess(request, folder)
         self.dim = int(cast("Any", model).config.hidden_size)

@@ -62,6 +62,7 @@ class IdeficsBackbone(Backbone):
         self.model.requires_grad_(True)  # Its constructor freezes text and vision unless the configuration says not to.
         self.folder = folder
         self.config: Any = cast("Any", model).config
+        self.settings = self.config.to_json_string(use_diff=False)
         self.dim = int(self.config.hidden_size)
         self.pooling: Pooling = "native"
         preprocess = _preprocess(request, folder)

@@ -79,6 +79,7 @@ class TextBackbone(Backbone):
         self.model = model
         self.folder = folder
         self.summary = summary
+        self.settings = f"{cast('Any', model).config.to_json_string(use_diff=False)} {summary}"
         self.calling = Calling.of(model, folder.facts.family)
         self.dense = nn.ModuleList(nn.Linear(each.inputs, each.outputs, bias=each.bias) for each in summary.dense)
         if weights is not None and loaded:

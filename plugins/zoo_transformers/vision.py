@@ -56,6 +56,7 @@ class VisionBackbone(Backbone):
         super().__init__()
         spec, weights = request.spec, request.weights
         self.model = model
+        self.settings = cast("Any", model).config.to_json_string(use_diff=False)
         self.folder = folder
         self.preprocess = _preprocess(spec, folder)
         # Models without this argument take any size, or check it themselves.

@@ -104,6 +104,17 @@ def test_folders_of_older_versions_are_read_as_the_library_reads_them(modes: tup
     np.testing.assert_allclose(extracted(folder), encoded(folder), **CLOSE)
 
 
+def test_a_folder_that_is_edited_has_features_of_its_own(tmp_path: Path) -> None:
+    """The same weights and path, pooled in another way: what was kept is not taken for it."""
+    folder = write_pooling(write_folder(tmp_path / "edited", "bert"), "mean_tokens")
+    before = extracted(folder)
+    config = folder / "1_Pooling" / "config.json"
+    config.write_text(json.dumps({"word_embedding_dimension": 32, "pooling_mode_max_tokens": True}))
+    after = extracted(folder)
+    assert not np.allclose(before, after, atol=1e-3)
+    np.testing.assert_allclose(after, encoded(folder), **CLOSE)
+
+
 # --- what comes after the pooling
 
 

@@ -81,6 +81,9 @@ class Backbone(nn.Module, ABC):
     """Those this instance serves; a dual encoder may serve one or both."""
     name: str = ""
     """As the user would type it to have the same backbone again."""
+    settings: str = ""
+    """What decides its features besides weights, preprocessing and the chosen pooling, such as the configuration in a
+    folder that may be edited; features that are kept go by it."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -282,7 +282,7 @@ def recipe_of(backbone: Backbone, level: str, *, bf16: bool, fast: bool) -> dict
             return ["paired", poolings(each.single)]
         if isinstance(each, Fused):
             return [poolings(part) for part in each.parts]
-        return getattr(each, "pooling", "native")
+        return [getattr(each, "pooling", "native"), getattr(each, "settings", "")]
 
     return {
         **({"precision": "bf16"} if bf16 else {}),
