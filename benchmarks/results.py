@@ -219,8 +219,7 @@ def growth(found: Found, remarks: Mapping[str, str]) -> Iterator[str]:
 
 def several(values: Sequence[float], digits: int) -> str:
     """`100, 1,000, 10,000`, in so many digits."""
-    return ", ".join(f"{value:,.{0 if value >= 10 ** (digits - 1) else digits}g}" if value < 1000 else f"{value:,.0f}"
-                     for value in values)  # fmt: skip
+    return ", ".join(f"{each:,.0f}" if each >= 100 else f"{each:,.{digits}g}" for each in values)
 
 
 def shards(found: Found, remarks: Mapping[str, str]) -> Iterator[str]:
