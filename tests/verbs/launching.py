@@ -41,6 +41,23 @@ class Launch:
     said: str
 
 
+@dataclass(frozen=True)
+class Runs:
+    """What one process did, and what two did in the same folder."""
+
+    folder: Path
+    launch: Launch
+
+    def __getitem__(self, name: str) -> Path:
+        return self.folder / "runs" / name
+
+    def done(self, number: int) -> str:
+        """What a command said that went well."""
+        done = self.launch.done[number]
+        assert done.code == 0, done.stderr
+        return done.stderr
+
+
 def launch(launcher: tuple[str, ...], *commands: str, folder: Path) -> Launch:
     """Carry out commands one after another in the same two processes; the last may fail.
 

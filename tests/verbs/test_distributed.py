@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from launching import TORCHRUN, Launch, apart, launch, steps, write_texts
+from launching import TORCHRUN, Runs, apart, launch, steps, write_texts
 
 import zoo
 from zoo.catalog.spec import Modality
@@ -39,17 +37,6 @@ def test_shares_of_a_batch_are_the_batch_and_change_alike() -> None:
         rows = torch.cat([share.rows for share in shares if not share.idle])
         assert sorted(rows.tolist()) == sorted(whole.rows.tolist())
         assert {share.whole for share in shares} == {len(whole.rows)}
-
-
-@dataclass(frozen=True)
-class Runs:
-    """Runs by one process, and what two did in the same folder."""
-
-    folder: Path
-    launch: Launch
-
-    def __getitem__(self, name: str) -> Path:
-        return self.folder / "runs" / name
 
 
 @pytest.fixture(scope="module")

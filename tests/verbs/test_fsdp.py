@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from launching import ACCELERATE, Launch, apart, launch, steps, write_texts
+from launching import ACCELERATE, Runs, apart, launch, steps, write_texts
 from safetensors.torch import load_file
 from torch import nn
 
@@ -44,23 +43,6 @@ WORDS = Training(
 )
 ROUNDED = 1e-4
 """As in test_distributed."""
-
-
-@dataclass(frozen=True)
-class Runs:
-    """What one process did, and what two did in the same folder."""
-
-    folder: Path
-    launch: Launch
-
-    def __getitem__(self, name: str) -> Path:
-        return self.folder / "runs" / name
-
-    def done(self, number: int) -> str:
-        """What a command said that went well."""
-        done = self.launch.done[number]
-        assert done.code == 0, done.stderr
-        return done.stderr
 
 
 @pytest.fixture(scope="module")
