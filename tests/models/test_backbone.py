@@ -79,6 +79,19 @@ def test_a_model_around_the_backbone_keeps_its_frozen_stages_in_eval_mode() -> N
     assert [block.training for block in backbone.blocks] == [False, False, True]
 
 
+def test_kept_statistics_normalise_in_training_as_they_do_in_evaluation_and_stay() -> None:
+    backbone = Layers().freeze_except(["two", "three"], keep_statistics=True).train()
+    before = {name: t.clone() for name, t in backbone.named_buffers()}
+    norms = [module for module in backbone.modules() if isinstance(module, nn.BatchNorm1d)]
+    weight = norms[2].weight.detach().clone()
+    step(backbone)
+    assert all(torch.equal(t, before[name]) for name, t in backbone.named_buffers())
+    assert not torch.equal(norms[2].weight, weight)
+    assert [block[2].training for block in backbone.blocks] == [False, True, True]
+    backbone.freeze_except(["one", "two", "three"]).train()
+    assert all(norm.training for norm in norms)
+
+
 def test_freezing_everything_makes_training_deterministic() -> None:
     backbone = Layers().freeze_except([]).train()
     x = {"image": {"pixels": torch.randn(4, 4)}}

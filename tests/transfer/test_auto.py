@@ -116,10 +116,11 @@ def test_batches_get_smaller_where_steps_would_be_few_unless_they_were_given() -
     assert steps(decide(few, Given(epochs=5), times=100).recipe, few) >= 100
 
 
-def test_what_moves_a_backbone_keeps_the_solved_head_if_nothing_is_better() -> None:
-    recipe = decide(replace(EVIDENCE, rows=1000), times=100).recipe
+def test_with_fewer_rows_than_features_the_solved_head_stays_if_nothing_is_better() -> None:
+    recipe = decide(replace(EVIDENCE, rows=1000, dim=1024), times=100).recipe
     assert recipe.judged
-    assert not decide(EVIDENCE, times=100).recipe.judged
+    assert not decide(replace(EVIDENCE, rows=1000, dim=512), times=100).recipe.judged
+    assert not decide(replace(EVIDENCE, rows=2000, dim=4096), times=100).recipe.judged
     assert recipe.applied(Training(strategy="auto")).early_stop == recipe.epochs
     assert recipe.applied(Training(strategy="auto", early_stop=1)).early_stop == 1
 

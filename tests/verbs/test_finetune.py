@@ -93,6 +93,22 @@ def test_a_strategy_moves_the_top_stages_it_names_and_no_other_bit(
     assert changed == [False] * (len(changed) - moved) + [True] * moved
 
 
+@pytest.mark.parametrize(
+    ("strategy", "weights", "kept"),
+    [("lp-ft", None, True), ("full", None, False), ("lp-ft", "random", False)],
+)
+def test_batch_norm_keeps_the_statistics_that_a_solved_head_fits(
+    finetune: Finetune, strategy: str, weights: str | None, kept: bool
+) -> None:
+    before = dict(zoo.load("starter/glyph-cnn", weights=weights).named_buffers())
+    run = finetune("starter/glyph-cnn", "sklearn:digits", strategy=strategy, weights=weights, epochs=1, limit=100)
+    after = dict(run.load().backbone.named_buffers())
+    means = [name for name in before if name.endswith("running_mean")]
+    assert means
+    assert all(torch.equal(before[name], after[name]) == kept for name in means)
+    assert any("batch norm keeps the statistics" in note for note in run.plan.notes) == kept
+
+
 def tensors(modules: Any) -> list[torch.Tensor]:
     return [tensor for module in modules for tensor in module.state_dict().values()]
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol, Self
 
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from zoo.catalog.spec import BackboneSpec, Modality, WeightsSpec
 from zoo.errors import DataError, PluginError, UnknownNameError
@@ -88,6 +89,7 @@ class Backbone(nn.Module, ABC):
     def __init__(self) -> None:
         super().__init__()
         self._trainable: frozenset[str] | None = None
+        self._keeps_statistics = False
 
     @abstractmethod
     def forward(self, batch: Inputs) -> Features:
@@ -125,8 +127,12 @@ class Backbone(nn.Module, ABC):
         A finished run keeps it, and passes the folder back as `LoadRequest.assets`.
         """
 
-    def freeze_except(self, trainable: Iterable[str]) -> Self:
+    def freeze_except(self, trainable: Iterable[str], *, keep_statistics: bool = False) -> Self:
         """Train only the named stages; all others get no gradient and stay in eval mode.
+
+        Args:
+            trainable: names of stages.
+            keep_statistics: let batch norm normalise by its running statistics in training too, and leave them alone.
 
         Raises:
             UnknownNameError: no such stage.
@@ -139,19 +145,24 @@ class Backbone(nn.Module, ABC):
             for parameter in stage.parameters():
                 parameter.requires_grad_(stage.name in names)
         self._trainable = None if names == set(known) else names
+        self._keeps_statistics = keep_statistics
         return self.train(self.training)
 
     def train(self, mode: bool = True) -> Self:
         """Training mode for the trainable stages alone: `requires_grad=False` does not stop batch norm or dropout."""
         if self._trainable is None or not mode:
             super().train(mode)
-            return self
-        super().train(False)
-        for stage in self.stages():
-            if stage.name in self._trainable:
-                for module in stage.modules:
-                    module.train(True)
-        self.training = True
+        else:
+            super().train(False)
+            for stage in self.stages():
+                if stage.name in self._trainable:
+                    for module in stage.modules:
+                        module.train(True)
+            self.training = True
+        if mode and self._keeps_statistics:
+            for module in self.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
         return self
 
     def check_stages(self) -> None:

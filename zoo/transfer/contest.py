@@ -93,7 +93,7 @@ def trial_seconds(recipe: Recipe, evidence: Evidence, rows: int, judges: int) ->
         update=share * costs.update,
         measuring=judges * costs.extracting / evidence.rows,
     )
-    return seconds_of(recipe, replace(evidence, costs=fewer))
+    return seconds_of(recipe, replace(evidence, costs=fewer, shown=1.0))
 
 
 @dataclass(frozen=True)

@@ -80,6 +80,10 @@ class Evidence:
     """As many as a run without a limit takes."""
     batch_size: int
     costs: Costs
+    shown: float = 1.0
+    """Share of the held-out rows that are measured after each epoch."""
+    normalised: bool = True
+    """Whether every part of the backbone normalises what it computes."""
     replays: bool = False
     """Whether what frozen stages compute is kept from one epoch to the next."""
     probe: Probed | None = None

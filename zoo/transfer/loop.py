@@ -181,7 +181,8 @@ class _Run:
     def _phase(self, phase: Phase, epochs: int) -> Iterator[Record]:
         job, backbone = self.job, self.job.model.backbone
         stages = backbone.stages()
-        backbone.freeze_except(phase.trained([StageRow(s.name, s.branch) for s in stages]))
+        trained = phase.trained([StageRow(s.name, s.branch) for s in stages])
+        backbone.freeze_except(trained, keep_statistics=phase.keep_statistics)
         for parameter in job.model.adapters:
             parameter.requires_grad_(phase.lr.get(ADAPTERS, 0.0) > 0)
         self.optimizer = make_optimizer(

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field, replace
 from zoo.transfer.evidence import Evidence
 from zoo.transfer.options import Training
 
-SGD_BACKBONE, ADAM_BACKBONE, ADAM_LARGE = 1e-3, 1e-4, 5e-5
-"""Rates of pretrained weights: under momentum, under Adam, and of more than 50 million parameters under Adam."""
+SGD_BACKBONE, ADAM_BACKBONE, ADAM_LARGE, ADAM_PLAIN = 1e-3, 1e-4, 5e-5, 3e-5
+"""Rates of pretrained weights: under momentum, under Adam, and under Adam of more than 50 million parameters or without
+normalisation, where each layer passes on what those below it changed."""
 LARGE = 50_000_000
 STEPS = 100
 """Training steps for which a batch is made smaller, down to `SMALLEST` rows."""
@@ -89,7 +90,8 @@ def rates(evidence: Evidence, given: Given | None = None) -> tuple[float, float]
         return lr, given.backbone_lr
     if not evidence.pretrained:
         return lr, 1.0
-    step = SGD_BACKBONE if sgd else (ADAM_LARGE if evidence.params > LARGE else ADAM_BACKBONE)
+    adam = min(ADAM_LARGE if evidence.params > LARGE else ADAM_BACKBONE, 1.0 if evidence.normalised else ADAM_PLAIN)
+    step = SGD_BACKBONE if sgd else adam
     return lr, _rounded(step / lr)
 
 
@@ -116,7 +118,9 @@ def epochs_within(recipe: Recipe, evidence: Evidence, seconds: float) -> int:
 def epoch_seconds(recipe: Recipe, evidence: Evidence) -> tuple[float, float]:
     """The first epoch over all training rows and each later one, in which frozen leading stages are replayed."""
     costs, top = evidence.costs, evidence.top(recipe.depth)
-    kept, measuring = (1 - JUDGED, JUDGED * costs.extracting) if recipe.judged else (1.0, costs.measuring)
+    kept, measuring = (1.0, evidence.shown * costs.measuring)
+    if recipe.judged:
+        kept, measuring = 1 - JUDGED, JUDGED * costs.extracting
     through = recipe.strategy in THROUGH  # gradients run through everything, though few parameters move
     share = 1.0 if through else sum(stage.time for stage in top)
     update = 0.1 if through else sum(stage.params for stage in top)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from zoo.errors import UnknownNameError, UsageError
@@ -34,6 +34,9 @@ class Phase:
     """Of all epochs."""
     solver: Literal["gradient", "closed-form"] = "gradient"
     """"closed-form" solves the head on frozen features instead of stepping."""
+    keep_statistics: bool = False
+    """Whether batch norm goes on normalising by the running statistics of pretrained weights, and leaves them alone:
+    a head that was solved fits the features that they make, not those that the rows of a batch make among them."""
 
     def trained(self, stages: Sequence[StageRow]) -> tuple[str, ...]:
         """The stages that learn in this phase, without the head."""
@@ -145,7 +148,8 @@ class ProbeThenFull:
 
     def phases(self, stages: Sequence[StageRow]) -> tuple[Phase, ...]:
         after = Partial(self.stages, self.backbone_lr) if self.stages else Full(self.backbone_lr)
-        return (*LinearProbe().phases(stages), *after.phases(stages))
+        trained = (replace(phase, keep_statistics=True) for phase in after.phases(stages))
+        return (*LinearProbe().phases(stages), *trained)
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ class Surgical:
 
     def phases(self, stages: Sequence[StageRow]) -> tuple[Phase, ...]:
         rates = dict.fromkeys(self.chosen, self.backbone_lr)
-        return (*LinearProbe().phases(stages), Phase("surgical", {**rates, HEAD: 1.0}))
+        return (*LinearProbe().phases(stages), Phase("surgical", {**rates, HEAD: 1.0}, keep_statistics=True))
 
     def looked(self, ratios: Mapping[str, float]) -> Surgical:
         """The stages of the greatest ratios; of equal ones the higher."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
@@ -56,8 +56,9 @@ class _Adapted:
         return 1.0
 
     def phases(self, stages: Sequence[StageRow]) -> tuple[Phase, ...]:
-        """Those of lp-ft."""
-        return ProbeThenFull(self.backbone_lr).phases(stages)
+        """Those of lp-ft, but for batch norm, which learns the statistics of the unlabelled rows."""
+        found = ProbeThenFull(self.backbone_lr).phases(stages)
+        return tuple(replace(phase, keep_statistics=False) for phase in found)
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,11 @@ FEW_SHOWN = 250
 """As many at least: otherwise half as many as are trained on, so that looking costs less than learning."""
 
 
+def shown_rows(train: int, held: int) -> int:
+    """Of so many held-out rows, how many are measured after each epoch."""
+    return min(held, max(train // 2, FEW_SHOWN), SHOWN_ROWS)
+
+
 class Fitting:
     """The training of a session's model.
 
@@ -322,7 +327,7 @@ class Fitting:
             train, judged = hold_out(train, self.task, share=0.15, seed=training.seed)
             what = "early stopping" if training.early_stop is not None else session.strategy.name
             session.watch(Event(note=f"{what} judges {len(judged)} rows held out of train"))
-        shown = min(max(len(train) // 2, FEW_SHOWN), SHOWN_ROWS)
+        shown = shown_rows(len(train), len(judged))
         if len(judged) > shown and not chooses:
             picked = np.random.default_rng(0).permutation(len(judged))[:shown]
             judged = judged.select(np.sort(picked))

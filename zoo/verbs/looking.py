@@ -17,12 +17,14 @@ from zoo.data.batches import Loader
 from zoo.data.types import Examples, Task
 from zoo.models.backbone import Backbone, Processor
 from zoo.models.composed import is_pretrained
+from zoo.models.fusion import Fused
 from zoo.transfer.devices import choose_device
 from zoo.transfer.evidence import Costs, Evidence, Probed, StageSeen
 from zoo.transfer.metrics import greater_is_better, measure_one, primary
 from zoo.transfer.probe import predict, solve
 from zoo.transfer.timing import STEPS, TimedPass, TimedSteps, timed_pass, timed_steps
 from zoo.transfer.trained import task_processors
+from zoo.verbs.fitting import shown_rows
 from zoo.verbs.opening import Opened
 from zoo.verbs.run import Event
 
@@ -41,6 +43,8 @@ def look(opened: Opened, started: float) -> Evidence:
         opened: data, backbone and choices; the strategy is open, and features are at hand where the head is solved.
         started: of the whole job, by `time.monotonic`.
     """
+    import sklearn.linear_model  # noqa: F401  (a probe takes this second too, so it is no part of the look)
+
     opening = time.monotonic() - started
     devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
     with torch.random.fork_rng(devices=devices):
@@ -92,6 +96,8 @@ class _Look:
             optimizer=training.optimizer,
             epochs=training.epochs,
             batch_size=training.batch_size,
+            shown=shown_rows(rows, len(self.held)) / max(len(self.held), 1),
+            normalised=_normalised(self.backbone),
             replays=training.replay == "auto" and not self._draws(),
             costs=Costs(
                 opening=self.opening,
@@ -160,6 +166,13 @@ class _Look:
         if len(rows) < 16:
             return None, solving
         return _cross_validated(features[rows], targets[rows], self.task, solution.C, self.training.seed), solving
+
+
+def _normalised(backbone: Backbone) -> bool:
+    """Whether it, or each of the backbones in it, has normalisation of any kind."""
+    if isinstance(backbone, Fused):
+        return all(_normalised(part) for part in backbone.parts if isinstance(part, Backbone))
+    return any("norm" in type(module).__name__.lower() for module in backbone.modules())
 
 
 def _cross_validated(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from zoo.data.augment import Augment, recipe
 from zoo.data.batches import Loader
@@ -43,7 +44,7 @@ from zoo.transfer.texts import Reading
 from zoo.transfer.trained import HeadOptions, Trained, save_trained, task_processors
 from zoo.transfer.unlabelled import Aligning, check_unlabelled
 from zoo.verbs.extract import extract
-from zoo.verbs.fitting import SHOWN_ROWS, Fitting
+from zoo.verbs.fitting import Fitting, shown_rows
 from zoo.verbs.opening import Opened
 from zoo.verbs.run import Event, RunPlan
 from zoo.verbs.together import check_spread, refuse
@@ -89,6 +90,8 @@ class Session:
         self.strategy = strategy
         self.inserted: Inserted | None = None
         self.phases: tuple[Phase, ...] = strategy.phases(self.rows)
+        if not is_pretrained(backbone):  # the statistics of random weights are those of no data
+            self.phases = tuple(replace(phase, keep_statistics=False) for phase in self.phases)
         if any(phase.solver == "closed-form" for phase in self.phases) and opened.data.task.kind in MANY_ANSWERS:
             named = {"segmentation": "pixel", "tokens": "word", "detection": "object", "pairs": "combination of rows"}
             what = named[opened.data.task.kind]
@@ -274,8 +277,14 @@ class Session:
             training=self.training,
             device=str(self.device),
             precision="bf16" if self.bf16 else "fp32",
-            notes=(*self.notes, *self._foreseen(one)),
+            notes=(*self.notes, *self._kept_statistics(), *self._foreseen(one)),
         )
+
+    def _kept_statistics(self) -> tuple[str, ...]:
+        kept = any(phase.keep_statistics for phase in self.gradient_phases)
+        if not kept or not any(isinstance(module, _BatchNorm) for module in self.backbone.modules()):
+            return ()
+        return ("batch norm keeps the statistics of the pretrained weights, as the solved head fits them",)
 
     def _foreseen(self, one: Any) -> tuple[str, ...]:
         augment = recipe(self.training.augment or "none")
@@ -287,7 +296,7 @@ class Session:
             self.training,
             one,
             rows=len(splits["train"]),
-            judged=min(len(splits.get("val", splits[self.data.held_out])), SHOWN_ROWS),
+            judged=shown_rows(len(splits["train"]), len(splits.get("val", splits[self.data.held_out]))),
             draws=augment != Augment() and "image" in self.backbone.modalities,
             mixed=self.mixers.mix is not None,
         )
