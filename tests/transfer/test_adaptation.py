@@ -43,8 +43,11 @@ def gaussian(rows: int, seed: int, dim: int = 6) -> np.ndarray:
 
 
 @pytest.mark.parametrize("kind", [SelfTraining, Coral, Dann])
-def test_underneath_they_train_as_lp_ft_does(kind: Any) -> None:
-    assert kind(backbone_lr=0.3).phases(STAGES) == ProbeThenFull(0.3).phases(STAGES)
+def test_underneath_they_train_as_lp_ft_does_but_learn_the_statistics_of_the_target(kind: Any) -> None:
+    found, plain = kind(backbone_lr=0.3).phases(STAGES), ProbeThenFull(0.3).phases(STAGES)
+    assert [phase.lr for phase in found] == [phase.lr for phase in plain]
+    assert [phase.solver for phase in found] == ["closed-form", "gradient"]
+    assert [phase.keep_statistics for phase in (found[1], plain[1])] == [False, True]
     assert [phase.solver for phase in CoralProbe().phases(STAGES)] == ["closed-form"]
 
 

@@ -193,10 +193,13 @@ def moves_as_told(strategy: Strategy, ground: Ground) -> str:
         trial.train(Path(folder) / "checkpoints")
     moved = {name: [not torch.equal(a, b) for a, b in zip(before[name], plain[name], strict=True)] for name in plain}
     told = {name for phase in trial.phases for name in phase.trained(trial.rows)}
+    kept = all(phase.keep_statistics for phase in trial.phases)
     for name, changes in moved.items():
         require(name in told or not any(changes), f"{name} is frozen in every phase and {sum(changes)} tensors changed")
         stayed = [t for t, changed in zip(plain[name], changes, strict=True) if not changed and id(t) in wanted]
         require(name not in told or not stayed, f"{name} is trained and {len(stayed)} tensors stayed")
+        buffers = sum(not isinstance(t, nn.Parameter) and c for t, c in zip(plain[name], changes, strict=True))
+        require(not kept or not buffers, f"{buffers} running statistics of {name} were to be kept, and changed")
     still = sum(torch.equal(a, b) for a, b in zip(head, model.head.parameters(), strict=True))
     require(not still, f"{still} tensors of the head stayed as they were")
     stayed = [b for a, b in zip(added, model.adapters, strict=True) if torch.equal(a, b)]
