@@ -64,7 +64,6 @@ WAYS = (
     Way("full"),
     Way("full ema", {"ema": 0.99}),
     Way("lp-ft"),
-    Way("lp-ft ema", {"ema": 0.99}),
     Way("layer-decay"),
     Way("gradual-unfreezing"),
     Way("chain-thaw"),
