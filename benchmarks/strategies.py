@@ -1,12 +1,14 @@
 """Every strategy on the same data, several seeds: what it scores, and what it costs.
 
-    python benchmarks/strategies.py DATA WEIGHTS MINILM --keep results.jsonl --jobs 4 [--only row:trec,lora] [--table]
+    python benchmarks/strategies.py DATA WEIGHTS MINILM --keep results.jsonl --jobs 4 [--only row:trec,lora]
+    python benchmarks/strategies.py DATA WEIGHTS MINILM --table > benchmarks/STRATEGIES.md
 
 DATA holds the folders `hymenoptera`, `cifar10`, `trec`, `ag_news` and `emoji`; WEIGHTS the files
 `squeezenet1_1-imagenet/model.safetensors` and `resnet20-cifar10/model.safetensors`; MINILM is the folder of
 all-MiniLM-L6-v2; `tests/user/cifar_resnet.py` defines the ResNet-20. Each run is a process of its own with one thread
 and an empty cache, so that its seconds and its peak memory are its own. A run that is in the file of `--keep` is not
-made again, so the script goes on where it was stopped. `--table` prints the page from that file and runs nothing.
+made again, so the script goes on where it was stopped. `--table` prints the page from that file, which is
+`benchmarks/results/strategies.jsonl` unless another is named, and runs nothing.
 """
 
 from __future__ import annotations
@@ -161,41 +163,71 @@ def _child(row: Row, way: Way, seed: int, answer: Any) -> None:
         answer.send(Made(row.name, way.name, seed, accuracy, seconds, trained, memory, run.strategy))
 
 
+PAGE = """# Strategies
+
+Every strategy on the same rows, from the same weights, with its defaults: mean accuracy over seeds with the 95%
+interval of the mean by Student's t. Where fewer than five seeds were run, a cell says how many; an empty one has not
+been run. This page is made by `python benchmarks/strategies.py DATA WEIGHTS MINILM --table` of
+`results/strategies.jsonl`, to which the same command without `--table` adds what is missing.
+
+Seconds are wall time of a process with one thread and an empty cache, beside others on a shared machine: ratios mean
+more than they do, and 20% more or less means nothing. Memory is the peak of the process, libraries included.
+"""
+
+
 def table(found: list[Made]) -> Iterator[str]:
-    """Markdown: a table a row, a line a strategy."""
-    for name in dict.fromkeys(each.row for each in found):
-        yield from (
-            "",
-            f"### {name}",
-            "",
-            "| strategy | accuracy | 95% of the mean | seconds | trained | peak memory |",
-        )
+    """Markdown: accuracy of all, then a table a row with what each strategy cost."""
+    names = list(dict.fromkeys(row.name for row in rows_of(Path(), Path(), Path())))
+    yield from (PAGE, "## Accuracy", "", f"| strategy | {' | '.join(names)} |")
+    yield "| --- " * (len(names) + 1) + "|"
+    for way in WAYS:
+        cells = [_cell(_of(found, name, way)) for name in names]
+        if any(cells):
+            yield f"| {_named(way)} | {' | '.join(cells)} |"
+    for name in names:
+        probe = _of(found, name, WAYS[0])
+        yield from ("", f"## {name[0].upper()}{name[1:]}", "")
+        yield "| strategy | accuracy | seconds | times the probe | trained parameters | peak memory |"
         yield "| --- | --- | --- | --- | --- | --- |"
         for way in WAYS:
-            own = [each for each in found if (each.row, each.way) == (name, way.name) and each.accuracy is not None]
+            own = _of(found, name, way)
             if own:
-                yield _line(way, own)
+                yield _line(way, own, probe)
 
 
-def _line(way: Way, own: list[Made]) -> str:
+def _of(found: list[Made], name: str, way: Way) -> list[Made]:
+    return [each for each in found if (each.row, each.way) == (name, way.name) and each.accuracy is not None]
+
+
+def _named(way: Way) -> str:
+    strategy, _, rest = way.name.partition(" ")
+    return f"`{strategy}`{f', {rest}' if rest else ''}"
+
+
+def _cell(own: list[Made]) -> str:
+    if not own:
+        return ""
     scores = [each.accuracy for each in own if each.accuracy is not None]
-    mean = statistics.fmean(scores)
-    low, high = _interval(scores)
-    chosen = ", ".join(dict.fromkeys(each.chosen for each in own)) if way.strategy == "auto" else ""
+    mean, (low, high) = statistics.fmean(scores), _interval(scores)
+    seeds = "" if len(own) == SEEDS else f" ({len(own)} seed{'s' * (len(own) > 1)})"
+    interval = "" if math.isnan(low) or low == high else f" [{low:.3f}, {high:.3f}]"
+    return f"{mean:.3f}{interval}{seeds}"
+
+
+def _line(way: Way, own: list[Made], probe: list[Made]) -> str:
     trained = sorted({each.trained for each in own})
     said = f"{trained[0]:,}" if len(trained) == 1 else f"{trained[0]:,} to {trained[-1]:,}"
     seconds = statistics.median(each.seconds for each in own)
+    times = f"{seconds / statistics.median(each.seconds for each in probe):.1f}" if probe else ""
     memory = statistics.median(each.memory for each in own) / 1e9
-    seeds = "" if len(own) == SEEDS else f" ({len(own)} seeds)"
-    return (
-        f"| {way.name}{f' ({chosen})' if chosen else ''}{seeds} | {mean:.3f} | [{low:.3f}, {high:.3f}] "
-        f"| {seconds:.0f} | {said} | {memory:.2f} GB |"
-    )
+    chosen = ", ".join(dict.fromkeys(each.chosen for each in own)) if way.strategy == "auto" else ""
+    name = _named(way) + (f" ({chosen})" if chosen else "")
+    return f"| {name} | {_cell(own)} | {seconds:.0f} | {times} | {said} | {memory:.2f} GB |"
 
 
 def _interval(scores: list[float]) -> tuple[float, float]:
-    """Of the mean over seeds, by Student's t; (nan, nan) for one seed."""
-    if len(scores) < 2:
+    """Of the mean over seeds, by Student's t; (nan, nan) for fewer than three, which tell nothing of their spread."""
+    if len(scores) < 3:
         return math.nan, math.nan
     from scipy import stats
 
@@ -211,7 +243,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("weights", type=Path)
     parser.add_argument("minilm", type=Path)
-    parser.add_argument("--keep", type=Path, default=Path("strategies.jsonl"))
+    parser.add_argument("--keep", type=Path, default=Path(__file__).parent / "results" / "strategies.jsonl")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--only", help="such as row:trec,lora,lp-ft")

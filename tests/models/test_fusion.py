@@ -14,7 +14,7 @@ from torch import Tensor
 
 import zoo
 from zoo import Backbone, Catalog, Features
-from zoo.models.fusion import Paired
+from zoo.models.fusion import Fused, Paired
 from zoo.transfer.strategies import Partial, StageRow
 
 CATALOG = Catalog.of({"starter": zoo_starter})
@@ -52,6 +52,20 @@ def test_pooled_of_image_and_text_is_the_concatenation_of_both() -> None:
     assert torch.equal(both.pooled, torch.cat([image, text], dim=1))
     assert fused.dim == image.shape[1] + text.shape[1] == both.pooled.shape[1]
     assert fused.modalities == ("image", "text")
+
+
+def test_balance_gives_the_features_of_every_part_one_size() -> None:
+    fused = load(f"{IMAGE}+{TEXT}")
+    assert isinstance(fused, Fused)
+    dim = load(IMAGE).dim
+    before = run(fused, image=images(), text=TEXTS)
+    fused.balance(before.pooled.numpy())
+    after = run(fused, image=images(), text=TEXTS)
+    assert before.pooled[:, dim:].square().mean() != pytest.approx(1.0, rel=0.1)
+    for part in (after.pooled[:, :dim], after.pooled[:, dim:]):
+        assert part.square().mean() == pytest.approx(1.0, rel=1e-4)
+    scale = after.pooled[0, dim] / before.pooled[0, dim]
+    assert torch.allclose(after.tokens[:, -1], before.tokens[:, -1] * scale, rtol=1e-5)
 
 
 def test_the_order_of_the_name_is_the_order_of_the_vector() -> None:

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 import zoo
 from zoo.data.types import ReadOptions
 from zoo.errors import DataError, DivergedError, UnknownNameError, UsageError
+from zoo.models.fusion import Fused
 from zoo.transfer import baseline
 from zoo.transfer.options import Training
 from zoo.verbs.config import Output
@@ -186,6 +187,27 @@ def test_image_and_text_train_together(finetune: Finetune) -> None:
     run = finetune("starter/glyph-cnn+starter/bag-of-words", "builtin:numerals", strategy="linear-probe", limit=200)
     assert run.load().backbone.modalities == ("image", "text")
     assert run.metrics["accuracy"] > 0.5
+
+
+def test_a_head_that_begins_at_random_meets_features_of_one_size_from_both_parts(finetune: Finetune) -> None:
+    name = "starter/glyph-cnn+starter/bag-of-words"
+    notes: list[str] = []
+
+    def watch(event: Event) -> None:
+        notes.append(str(event.note))
+
+    run = finetune(name, "builtin:numerals", strategy="head", epochs=2, limit=200, watch=watch)
+    assert any(note.startswith("features brought to one size: starter/glyph-cnn") for note in notes)
+    backbone = run.load().backbone
+    assert isinstance(backbone, Fused)
+    rows = zoo.read_dataset("builtin:numerals", ReadOptions(limit=200)).splits["train"]
+    features = zoo.extract(backbone, rows, device="cpu", cache=False).features
+    for own in np.split(features, [backbone.each[0].dim], 1):
+        assert np.square(own).mean() == pytest.approx(1.0, rel=0.2)
+    assert zoo.evaluate(run.path, device="cpu").metrics["accuracy"] == pytest.approx(run.metrics["accuracy"])
+    solved = finetune(name, "builtin:numerals", strategy="linear-probe", limit=200).load().backbone
+    assert isinstance(solved, Fused)
+    assert solved.scales.tolist() == [1.0, 1.0]
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_with_the_last_good_checkpoint_kept(

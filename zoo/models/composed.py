@@ -12,7 +12,7 @@ def image_size_of(backbone: Backbone) -> int | None:
     if isinstance(backbone, Paired):
         return image_size_of(backbone.single)
     if isinstance(backbone, Fused):
-        sizes = [image_size_of(part) for part in backbone.parts if isinstance(part, Backbone)]
+        sizes = [image_size_of(part) for part in backbone.each]
         return min((size for size in sizes if size is not None), default=None)
     preprocess = backbone.spec.preprocess_for(backbone.weights).get("image")
     return min(preprocess.size) if isinstance(preprocess, ImagePreprocess) else None
@@ -23,7 +23,7 @@ def seconds_heard(backbone: Backbone) -> float | None:
     if isinstance(backbone, Paired):
         return seconds_heard(backbone.single)
     if isinstance(backbone, Fused):
-        limits = [seconds_heard(part) for part in backbone.parts if isinstance(part, Backbone)]
+        limits = [seconds_heard(part) for part in backbone.each]
         return min((limit for limit in limits if limit is not None), default=None)
     preprocess = backbone.spec.preprocess_for(backbone.weights).get("audio")
     return preprocess.seconds if isinstance(preprocess, AudioPreprocess) else None
@@ -34,5 +34,5 @@ def is_pretrained(backbone: Backbone) -> bool:
     if isinstance(backbone, Paired):
         return is_pretrained(backbone.single)
     if isinstance(backbone, Fused):
-        return any(is_pretrained(part) for part in backbone.parts if isinstance(part, Backbone))
+        return any(is_pretrained(part) for part in backbone.each)
     return backbone.weights is not None

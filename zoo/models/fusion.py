@@ -7,7 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from zoo.catalog.spec import BackboneSpec, Modality, fingerprint
@@ -32,9 +34,13 @@ def fuse(*parts: Backbone) -> Backbone:
 class Fused(Backbone):
     """Backbones side by side on the same rows; each keeps its own preprocessing."""
 
+    scales: Tensor
+    """(parts,) what the features of each are multiplied by; ones, but where `balance` said otherwise."""
+
     def __init__(self, parts: Sequence[Backbone]) -> None:
         super().__init__()
         self.parts = nn.ModuleList(parts)
+        self.register_buffer("scales", torch.ones(len(parts)))
         self.modalities = tuple(m for m in _ORDER if any(m in part.modalities for part in parts))
         self.dim = sum(part.dim for part in parts)
         self.name = "+".join(part.name for part in parts)
@@ -51,32 +57,48 @@ class Fused(Backbone):
 
     def forward(self, batch: Inputs) -> Features:
         """Features of every part, joined."""
-        return join([part(self._inputs(index, batch)) for index, part in enumerate(self._each())])
+        found = [part(self._inputs(index, batch)) for index, part in enumerate(self.each)]
+        return join([_scaled(each, scale) for each, scale in zip(found, self.scales, strict=True)])
+
+    def balance(self, features: NDArray[np.float32]) -> None:
+        """Give the features of every part a mean square of 1 on these rows.
+
+        One part's can be seventy times another's (SqueezeNet's and MiniLM's are); a head that begins at random would
+        learn from the larger alone, as each step changes every weight by about the same.
+
+        Args:
+            features: (N, D) of this backbone with scales of one.
+        """
+        ends = np.cumsum([part.dim for part in self.each])
+        sizes = [float(np.sqrt(np.square(own, dtype=np.float64).mean())) for own in np.split(features, ends[:-1], 1)]
+        self.scales.copy_(torch.tensor([1 / size if size > 0 else 1.0 for size in sizes]))
 
     def stages(self) -> Sequence[Stage]:
         """Of every part, `0.stem`, `0.layer1`, ..., `1.stem`, ...; each part is a branch of its own."""
         return [
             replace(stage, name=f"{index}.{stage.name}", branch=f"{index}.{stage.branch}".rstrip("."))
-            for index, part in enumerate(self._each())
+            for index, part in enumerate(self.each)
             for stage in part.stages()
         ]
 
     def processor(self, modality: Modality) -> Processor:
         """The processors of every part that takes this modality, side by side."""
         serving = {
-            index: part.processor(modality) for index, part in enumerate(self._each()) if modality in part.modalities
+            index: part.processor(modality) for index, part in enumerate(self.each) if modality in part.modalities
         }
         return _Side(serving)
 
     def check_row(self, row: Mapping[Modality, Any]) -> None:
-        for part in self._each():
+        for part in self.each:
             part.check_row({modality: value for modality, value in row.items() if modality in part.modalities})
 
     def save_assets(self, folder: Path) -> None:
-        for index, part in enumerate(self._each()):
+        for index, part in enumerate(self.each):
             part.save_assets(folder / str(index))
 
-    def _each(self) -> list[Backbone]:
+    @property
+    def each(self) -> list[Backbone]:
+        """The parts."""
         return [part for part in self.parts if isinstance(part, Backbone)]
 
     def _inputs(self, index: int, batch: Inputs) -> dict[Modality, dict[str, Tensor]]:
@@ -87,6 +109,10 @@ class Fused(Backbone):
             if mine:
                 own[modality] = mine
         return own
+
+
+def _scaled(features: Features, scale: Tensor) -> Features:
+    return replace(features, pooled=features.pooled * scale, tokens=features.tokens * scale)
 
 
 class _Side:

@@ -91,9 +91,7 @@ def check_shaped(backbone: Backbone, *, channels: int | None, image_size: int | 
     Raises:
         UsageError: it does; it is changed as it is loaded.
     """
-    parts = (
-        [part for part in backbone.parts if isinstance(part, Backbone)] if isinstance(backbone, Fused) else [backbone]
-    )
+    parts = backbone.each if isinstance(backbone, Fused) else [backbone]
     for part in parts:
         preprocess = part.spec.preprocess_for(part.weights).get("image")
         if not isinstance(preprocess, ImagePreprocess):

@@ -175,17 +175,24 @@ def resolve(training: Training, data: Dataset, subject: Subject, *, gpu: bool) -
     image_size = _image_size(training, data, subject)
     if image_size != training.image_size:
         notes.append(f"image size {image_size}: {_why(image_size, subject)}")
+    augment = training.augment or (_augment(subject, rows) if changes else "none")
+    epochs = usual_epochs(rows) if data.task.kind != "detection" else _epochs_of_boxes(rows)
+    once = training.replay == "auto" and augment == "none" and training.mix is None
+    if strategy == "head" and once and data.task.kind not in (*MANY_ANSWERS, "pairs"):
+        epochs = max(epochs, head_epochs(rows))
+        if training.epochs is None:
+            notes.append(f"{epochs} epochs: the head alone learns, from features that are computed once")
     resolved = replace(
         training,
         strategy=strategy,
         head=head,
         optimizer=optimizer,
-        epochs=training.epochs or (usual_epochs(rows) if data.task.kind != "detection" else _epochs_of_boxes(rows)),
+        epochs=training.epochs or epochs,
         batch_size=training.batch_size or _rows_at_once(rows, data.task.kind),
         image_size=image_size,
         lr=training.lr or (1e-2 if optimizer == "sgd" else 1e-3),
         backbone_lr=training.backbone_lr if training.backbone_lr is not None else _backbone_lr(subject),
-        augment=training.augment or (_augment(subject, rows) if changes else "none"),
+        augment=augment,
     )
     return resolved, tuple(notes)
 
@@ -193,6 +200,11 @@ def resolve(training: Training, data: Dataset, subject: Subject, *, gpu: bool) -
 def usual_epochs(rows: int) -> int:
     """Enough steps to converge on small data, few passes over large data."""
     return min(max(round(16_000 / rows), 3), 10)
+
+
+def head_epochs(rows: int) -> int:
+    """Enough steps for a head that begins at random; an epoch on features that are kept costs next to nothing."""
+    return min(round(50_000 / rows), 100)
 
 
 def _epochs_of_boxes(rows: int) -> int:

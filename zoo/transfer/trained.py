@@ -204,7 +204,7 @@ def _write_trained(folder: Path, trained: Trained) -> None:
 
     backbone = trained.backbone
     single = backbone.single if isinstance(backbone, Paired) else backbone
-    parts = [p for p in single.parts if isinstance(p, Backbone)] if isinstance(single, Fused) else [single]
+    parts = single.each if isinstance(single, Fused) else [single]
     state = {name: t.detach().to("cpu", copy=True).contiguous() for name, t in trained.model.state_dict().items()}
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
     backbone.save_assets(folder / "assets")

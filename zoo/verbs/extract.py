@@ -158,7 +158,7 @@ def parts_of(backbone: Backbone) -> tuple[Part, ...]:
     """The backbones that a fused one consists of, in the order of its columns; of any other, itself."""
     each = [backbone]
     while any(isinstance(one, Fused) for one in each):
-        each = [inner for one in each for inner in (_inner(one) if isinstance(one, Fused) else [one])]
+        each = [inner for one in each for inner in (one.each if isinstance(one, Fused) else [one])]
     ends = np.cumsum([one.dim for one in each])
     return tuple(
         Part(one.name, tuple(one.modalities), slice(int(end) - one.dim, int(end)))
@@ -186,11 +186,13 @@ def _kept(backbone: Backbone, examples: Examples, level: str, way: _Way) -> tupl
     Backbones side by side are each looked up by themselves: `a+b` costs nothing where `a` and `b` are there.
     """
     if isinstance(backbone, Fused) and level == POOLED:
-        inner = _inner(backbone)
+        inner = backbone.each
         shares = replace(way, progress=_share(way.progress, len(inner)))
         found = [_kept(part, examples, level, shares) for part in inner]
-        together = np.concatenate([arrays["features"] for arrays, _, _ in found], axis=1)
-        key = features_cache.key_of(fused=[each for _, each, _ in found])
+        scales = backbone.scales.tolist()
+        scaled = [arrays["features"] * np.float32(by) for (arrays, _, _), by in zip(found, scales, strict=True)]
+        together = np.concatenate(scaled, axis=1)
+        key = features_cache.key_of(fused=[each for _, each, _ in found], scales=scales)
         return {"features": together}, key, all(cached for _, _, cached in found)
     key = _key(backbone, examples, level, way)
     team = current()
@@ -239,10 +241,6 @@ def _shared(backbone: Backbone, examples: Examples, level: str, way: _Way) -> di
     if way.progress is not None:
         way.progress(len(examples) - len(shares[team.rank]))
     return out
-
-
-def _inner(backbone: Fused) -> list[Backbone]:
-    return [part for part in backbone.parts if isinstance(part, Backbone)]
 
 
 def _share(progress: Callable[[int], None] | None, count: int) -> Callable[[int], None] | None:

@@ -18,6 +18,8 @@ from zoo.data.batches import Loader
 from zoo.data.splits import hold_out
 from zoo.data.types import Examples
 from zoo.errors import UsageError
+from zoo.models.composed import is_pretrained
+from zoo.models.fusion import Fused
 from zoo.records.checkpoints import newest
 from zoo.records.plain import json_safe
 from zoo.records.runs import RunFolder
@@ -48,6 +50,9 @@ SHOWN_ROWS = 2_000
 """Held-out rows that are evaluated after each epoch at most; the final figures use all of them."""
 FEW_SHOWN = 250
 """As many at least: otherwise half as many as are trained on, so that looking costs less than learning."""
+
+BALANCED = 128
+"""Training rows that tell how large the features of each part of `a+b` are."""
 
 
 def shown_rows(train: int, held: int) -> int:
@@ -122,10 +127,22 @@ class Fitting:
             self.scale = TargetScale.fit(self.train.targets)
         if session.phases[0].solver == "closed-form":
             session.solve(self.folder, self.train, self.scale)
+        elif isinstance(session.backbone, Fused) and is_pretrained(session.backbone):
+            self._balance(session.backbone)
         trained = Trained(self.model, session.head_options, self.task, self.scale, session.device)
         if isinstance(session.strategy, Looking):
             self._look(trained)
         return trained
+
+    def _balance(self, backbone: Fused) -> None:
+        """A head that begins at random shall learn from every part of `a+b` alike."""
+        order = np.random.default_rng(0).permutation(len(self.train))[:BALANCED]
+        backbone.scales.fill_(1.0)
+        features = self.session.features(self.train.select(np.sort(order)), "measuring")
+        backbone.balance(features)
+        scales = zip(backbone.each, backbone.scales.tolist(), strict=True)
+        said = ", ".join(f"{part.name} x {scale:.3g}" for part, scale in scales)
+        self.session.watch(Event(note=f"features brought to one size: {said}"))
 
     def _train(self, trained: Trained, start: Mapping[str, Tensor]) -> None:
         """Once, or several times for a soup; a member that was finished before a stop is not trained again."""

@@ -171,7 +171,7 @@ class _Look:
 def _normalised(backbone: Backbone) -> bool:
     """Whether it, or each of the backbones in it, has normalisation of any kind."""
     if isinstance(backbone, Fused):
-        return all(_normalised(part) for part in backbone.parts if isinstance(part, Backbone))
+        return all(_normalised(part) for part in backbone.each)
     return any("norm" in type(module).__name__.lower() for module in backbone.modules())
 
 
