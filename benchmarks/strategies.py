@@ -93,7 +93,7 @@ class Made:
     seconds: float
     trained: int
     memory: int
-    """Peak bytes of the process, libraries included."""
+    """Peak bytes of the process, libraries included; on a card those of tensors."""
     chosen: str = ""
     """What auto took."""
     error: str = ""
@@ -117,11 +117,11 @@ def rows_of(data: Path, weights: Path, minilm: Path) -> tuple[Row, ...]:
     )
 
 
-def make(row: Row, way: Way, seed: int) -> Made:
+def make(row: Row, way: Way, seed: int, device: str) -> Made:
     """One run in a process of its own."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_child, args=(row, way, seed, theirs))
+    process = context.Process(target=_child, args=(row, way, seed, device, theirs))
     process.start()
     theirs.close()
     try:
@@ -133,7 +133,7 @@ def make(row: Row, way: Way, seed: int) -> Made:
     return found
 
 
-def _child(row: Row, way: Way, seed: int, answer: Any) -> None:
+def _child(row: Row, way: Way, seed: int, device: str, answer: Any) -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["ZOO_HOME"] = folder
         import torch
@@ -149,7 +149,7 @@ def _child(row: Row, way: Way, seed: int, answer: Any) -> None:
                 row.data,
                 strategy=way.strategy,
                 weights=row.weights,
-                training=zoo.Training(**{"seed": seed, "device": "cpu", **way.options}),
+                training=zoo.Training(**{"seed": seed, "device": device, **way.options}),
                 read=zoo.ReadOptions(limit=row.limit),
                 out=zoo.Output(dir=folder),
                 baseline="none",
@@ -158,7 +158,9 @@ def _child(row: Row, way: Way, seed: int, answer: Any) -> None:
             answer.send(Made(row.name, way.name, seed, None, 0.0, 0, 0, error=error.what))
             return
         seconds = time.perf_counter() - started
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        on_card = device.startswith("cuda")
+        own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        memory = torch.cuda.max_memory_allocated() if on_card else own
         accuracy, trained = run.metrics["accuracy"], run.plan.estimate.trained
         answer.send(Made(row.name, way.name, seed, accuracy, seconds, trained, memory, run.strategy))
 
@@ -246,6 +248,7 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, default=Path(__file__).parent / "results" / "strategies.jsonl")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--seeds", type=int, default=SEEDS)
+    parser.add_argument("--device", default="cpu", help="cuda: keep its figures in a file of their own")
     parser.add_argument("--only", help="such as row:trec,lora,lp-ft")
     parser.add_argument("--table", action="store_true")
     given = parser.parse_args()
@@ -261,7 +264,7 @@ def main() -> None:
         if _asked(given.only, row, way) and (row.name, way.name, seed) not in done
     ]
     with ThreadPoolExecutor(given.jobs) as pool:
-        for count, made in enumerate(pool.map(lambda each: make(*each), wanted), 1):
+        for count, made in enumerate(pool.map(lambda each: make(*each, given.device), wanted), 1):
             with given.keep.open("a") as file:
                 file.write(json.dumps(asdict(made)) + "\n")
             said = made.error or f"{made.accuracy:.3f} in {made.seconds:.0f} s"
