@@ -169,8 +169,9 @@ PAGE = """# Strategies
 
 Every strategy on the same rows, from the same weights, with its defaults: mean accuracy over seeds with the 95%
 interval of the mean by Student's t. Where fewer than five seeds were run, a cell says how many; an empty one has not
-been run. This page is made by `python benchmarks/strategies.py DATA WEIGHTS MINILM --table` of
-`results/strategies.jsonl`, to which the same command without `--table` adds what is missing.
+been run, and a dash is a strategy for which the backbone has nothing. `python benchmarks/strategies.py DATA WEIGHTS
+MINILM --table` makes this page of `results/strategies.jsonl`, to which the same command without `--table` adds what is
+missing.
 
 Seconds are wall time of a process with one thread and an empty cache, beside others on a shared machine: ratios mean
 more than they do, and 20% more or less means nothing. Memory is the peak of the process, libraries included.
@@ -183,7 +184,7 @@ def table(found: list[Made]) -> Iterator[str]:
     yield from (PAGE, "## Accuracy", "", f"| strategy | {' | '.join(names)} |")
     yield "| --- " * (len(names) + 1) + "|"
     for way in WAYS:
-        cells = [_cell(_of(found, name, way)) for name in names]
+        cells = [_cell(_of(found, name, way)) or _refused(found, name, way) for name in names]
         if any(cells):
             yield f"| {_named(way)} | {' | '.join(cells)} |"
     for name in names:
@@ -199,6 +200,10 @@ def table(found: list[Made]) -> Iterator[str]:
 
 def _of(found: list[Made], name: str, way: Way) -> list[Made]:
     return [each for each in found if (each.row, each.way) == (name, way.name) and each.accuracy is not None]
+
+
+def _refused(found: list[Made], name: str, way: Way) -> str:
+    return "-" if any((each.row, each.way) == (name, way.name) and each.error for each in found) else ""
 
 
 def _named(way: Way) -> str:
