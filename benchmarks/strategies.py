@@ -167,11 +167,11 @@ def _child(row: Row, way: Way, seed: int, device: str, answer: Any) -> None:
 
 PAGE = """# Strategies
 
-Every strategy on the same rows, from the same weights, with its defaults: mean accuracy over seeds with the 95%
-interval of the mean by Student's t. Where fewer than five seeds were run, a cell says how many; an empty one has not
-been run, and a dash is a strategy for which the backbone has nothing. `python benchmarks/strategies.py DATA WEIGHTS
-MINILM --table` makes this page of `results/strategies.jsonl`, to which the same command without `--table` adds what is
-missing.
+Every strategy from the same weights, with its defaults: mean accuracy over seeds with the 95% interval of the mean by
+Student's t. A seed also draws the training rows, the same for every strategy. Where fewer than five seeds were run, a
+cell says how many; an empty one has not been run, and a dash is a strategy for which the backbone has nothing.
+`python benchmarks/strategies.py DATA WEIGHTS MINILM --table` makes this page of `results/strategies.jsonl`, to which
+the same command without `--table` adds what is missing.
 
 Seconds are wall time of a process with one thread and an empty cache, beside others on a shared machine: ratios mean
 more than they do, and 20% more or less means nothing. Memory is the peak of the process, libraries included.

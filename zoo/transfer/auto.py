@@ -30,7 +30,7 @@ FEW = 16
 CEILING = 0.995
 """A cross-validated probe that is right so often leaves nothing that held-out rows could show."""
 ENOUGH = 500
-"""Training rows below which early stopping has too few to tell whether anything got better."""
+"""Training rows below which moving the backbone was no better than its probe, and too few to tell whether it is."""
 CERTAIN = 2_000
 """Training rows from which moving the backbone has been better wherever it was measured, so that all are trained on;
 fewer will do where features are fewer still, as a head cannot fit just any labels then."""

@@ -178,7 +178,7 @@ def resolve(training: Training, data: Dataset, subject: Subject, *, gpu: bool) -
     augment = training.augment or (_augment(subject, rows) if changes else "none")
     epochs = usual_epochs(rows) if data.task.kind != "detection" else _epochs_of_boxes(rows)
     once = training.replay == "auto" and augment == "none" and training.mix is None
-    if strategy == "head" and once and data.task.kind not in (*MANY_ANSWERS, "pairs"):
+    if strategy == "head" and once and data.task.kind not in MANY_ANSWERS:
         epochs = max(epochs, head_epochs(rows))
         if training.epochs is None:
             notes.append(f"{epochs} epochs: the head alone learns, from features that are computed once")

@@ -89,9 +89,7 @@ class Session:
         check_unlabelled(strategy, opened.unlabelled, opened.data.task.kind, taught=bool(opened.guides))
         self.strategy = strategy
         self.inserted: Inserted | None = None
-        self.phases: tuple[Phase, ...] = strategy.phases(self.rows)
-        if not is_pretrained(backbone):  # the statistics of random weights are those of no data
-            self.phases = tuple(replace(phase, keep_statistics=False) for phase in self.phases)
+        self.phases = self._phases_of(strategy)
         if any(phase.solver == "closed-form" for phase in self.phases) and opened.data.task.kind in MANY_ANSWERS:
             named = {"segmentation": "pixel", "tokens": "word", "detection": "object", "pairs": "combination of rows"}
             what = named[opened.data.task.kind]
@@ -147,7 +145,7 @@ class Session:
     def settle(self, strategy: Strategy) -> None:
         """Go on with this strategy, whose table is known only now."""
         self.strategy = strategy
-        self.phases = strategy.phases(self.rows)
+        self.phases = self._phases_of(strategy)
         self.gradient_phases = stepping(self.phases, self.backbone.stages())
         self.plan = self._plan(self.one)
 
@@ -279,6 +277,13 @@ class Session:
             precision="bf16" if self.bf16 else "fp32",
             notes=(*self.notes, *self._kept_statistics(), *self._foreseen(one)),
         )
+
+    def _phases_of(self, strategy: Strategy) -> tuple[Phase, ...]:
+        phases = strategy.phases(self.rows)
+        if is_pretrained(self.backbone):
+            return phases
+        # The statistics of random weights are those of no data.
+        return tuple(replace(phase, keep_statistics=False) for phase in phases)
 
     def _kept_statistics(self) -> tuple[str, ...]:
         kept = any(phase.keep_statistics for phase in self.gradient_phases)
