@@ -101,10 +101,10 @@ def test_without_time_for_one_epoch_of_the_last_stage_the_probe_is_taken() -> No
     assert "would take longer" in decision.why
 
 
-def test_few_rows_cannot_tell_whether_moving_the_backbone_helped() -> None:
+def test_few_rows_leave_the_backbone_alone_whatever_the_time() -> None:
     decision = decide(replace(EVIDENCE, rows=400), times=1000)
     assert decision.recipe.strategy == "linear-probe"
-    assert "too few could be spared" in decision.why
+    assert "fewer than 500 training rows" in decision.why
 
 
 def test_batches_get_smaller_where_steps_would_be_few_unless_they_were_given() -> None:
@@ -116,13 +116,14 @@ def test_batches_get_smaller_where_steps_would_be_few_unless_they_were_given() -
     assert steps(decide(few, Given(epochs=5), times=100).recipe, few) >= 100
 
 
-def test_with_fewer_rows_than_features_the_solved_head_stays_if_nothing_is_better() -> None:
-    recipe = decide(replace(EVIDENCE, rows=1000, dim=1024), times=100).recipe
-    assert recipe.judged
-    assert not decide(replace(EVIDENCE, rows=1000, dim=512), times=100).recipe.judged
-    assert not decide(replace(EVIDENCE, rows=2000, dim=4096), times=100).recipe.judged
-    assert recipe.applied(Training(strategy="auto")).early_stop == recipe.epochs
-    assert recipe.applied(Training(strategy="auto", early_stop=1)).early_stop == 1
+def test_with_fewer_rows_than_features_training_goes_half_of_the_way_from_the_solved_head() -> None:
+    decision = decide(replace(EVIDENCE, rows=1000, dim=1024), times=100)
+    assert decision.recipe.strategy == "wise-ft"
+    assert "half of the way, as 1,000 rows of 1,024 features overfit" in decision.why
+    partly = decide(replace(EVIDENCE, rows=1000, dim=1024), times=4).recipe
+    assert (partly.strategy, partly.options) == ("wise-ft", {"stages": partly.depth} if partly.depth < 4 else {})
+    assert decide(replace(EVIDENCE, rows=1000, dim=512), times=100).recipe.strategy == "lp-ft"
+    assert decide(replace(EVIDENCE, rows=2000, dim=4096), times=100).recipe.strategy == "lp-ft"
 
 
 def test_few_rows_a_class_leave_the_backbone_alone() -> None:
@@ -221,8 +222,15 @@ def test_without_time_there_is_nothing_to_search() -> None:
     assert len(contest(EVIDENCE, Given(), 21, 20).recipes) == 1
 
 
-def test_few_rows_a_class_put_the_probe_first() -> None:
-    assert contest(replace(EVIDENCE, rows=60), Given(), 1000, 10).recipes[0].strategy == "linear-probe"
+@pytest.mark.parametrize("rows", [60, 450])
+def test_few_rows_put_the_probe_first(rows: int) -> None:
+    assert contest(replace(EVIDENCE, rows=rows), Given(), 1000, 10).recipes[0].strategy == "linear-probe"
+
+
+def test_with_fewer_rows_than_features_what_competes_goes_half_of_the_way() -> None:
+    entered = {each.strategy for each in contest(replace(EVIDENCE, rows=1000, dim=1024), Given(), 10_000, 10).recipes}
+    assert "wise-ft" in entered
+    assert "lp-ft" not in entered
 
 
 def test_the_best_wins_unless_an_earlier_one_is_hardly_worse() -> None:

@@ -65,6 +65,8 @@ class WiseFT:
     name: ClassVar[str] = "wise-ft"
     backbone_lr: float = 0.1
     """Rate of the backbone relative to the head."""
+    stages: int = 0
+    """Stages of every branch that are trained, from the top; 0 trains everything."""
     alpha: float = 0.5
     """0: the probe; 1: the fine-tuned model."""
 
@@ -73,7 +75,7 @@ class WiseFT:
             raise UsageError(f"alpha {self.alpha:g} is outside [0, 1]", help="give a share such as 0.5")
 
     def phases(self, stages: Sequence[StageRow]) -> tuple[Phase, ...]:
-        return ProbeThenFull(self.backbone_lr).phases(stages)
+        return ProbeThenFull(self.backbone_lr, self.stages).phases(stages)
 
     def finish(self, ended: Ended) -> str:
         from zoo.transfer.distances import between

@@ -18,11 +18,12 @@ from zoo.transfer.recipes import (
     rates,
     seconds_of,
     steps,
+    warm,
 )
 
 TIMES_PROBE = 3.0
 """Without a budget `auto` takes at most so many times as long as a linear probe would."""
-SPARE = 0.85
+SPARE = 0.8
 """Share of the time that is planned for: steps that were timed alone are faster than those of a run, which also writes
 checkpoints."""
 FEW = 16
@@ -30,10 +31,7 @@ FEW = 16
 CEILING = 0.995
 """A cross-validated probe that is right so often leaves nothing that held-out rows could show."""
 ENOUGH = 500
-"""Training rows below which moving the backbone was no better than its probe, and too few to tell whether it is."""
-CERTAIN = 2_000
-"""Training rows from which moving the backbone has been better wherever it was measured, so that all are trained on;
-fewer will do where features are fewer still, as a head cannot fit just any labels then."""
+"""Training rows below which moving the backbone was no better than its probe."""
 SOME = 50
 """Training steps after which each further one counts for less."""
 
@@ -101,15 +99,13 @@ def decide(evidence: Evidence, given: Given | None = None, *, times: float = TIM
 def recipes(evidence: Evidence, given: Given, allowed: float) -> Iterable[Recipe]:
     """Ways to train, the one that would be taken with time to spare first; each as long as the time allows."""
     lr, backbone_lr = rates(evidence, given)
-    solved = "lp-ft" if evidence.solvable and evidence.pretrained else None
+    solved = warm(evidence)
     for depth in range(evidence.depth, 0, -1):
         whole = depth == evidence.depth
         name = solved or ("full" if whole else "partial")
         options = {"stages": float(depth)} if solved and not whole else {}
         unfreeze = depth if name == "partial" else 1
-        judged = solved is not None and evidence.rows < min(evidence.dim, CERTAIN)
-        recipe = Recipe(name, depth, 1, lr, backbone_lr, options, unfreeze, judged=judged)
-        yield _timed(recipe, evidence, given, allowed)
+        yield _timed(Recipe(name, depth, 1, lr, backbone_lr, options, unfreeze), evidence, given, allowed)
     if evidence.solvable:
         yield Recipe("linear-probe")
     else:
@@ -145,7 +141,7 @@ def _reason_to_freeze(evidence: Evidence) -> str | None:
     if evidence.per_class <= FEW:
         return f"{evidence.per_class:.0f} training rows a class are too few to move a backbone safely"
     if evidence.rows < ENOUGH:
-        return f"of {evidence.rows} training rows too few could be spared to tell whether moving the backbone helps"
+        return f"with fewer than {ENOUGH} training rows moving the backbone has been no better than its probe"
     probe = evidence.probe
     if probe is not None and probe.metric == "accuracy" and probe.score >= CEILING:
         return f"a cross-validated probe is right on {probe.score:.1%} of the training rows, so nothing is to be gained"
@@ -179,8 +175,10 @@ def _why(recipe: Recipe, evidence: Evidence) -> str:
     whole = recipe.depth == evidence.depth
     which = "every stage" if whole else f"the upper {recipe.depth} of {evidence.depth} stages"
     each = "rows" if evidence.classes <= 1 else "rows a class"
-    start = ", from a head that fits already and stays if held-out training rows prefer it" if recipe.judged else ""
-    return f"{evidence.per_class:,.0f} training {each} are enough to move {which}{start}"
+    why = f"{evidence.per_class:,.0f} training {each} are enough to move {which}"
+    if recipe.strategy != "wise-ft":
+        return why
+    return f"{why}, and half of the way, as {evidence.rows:,} rows of {evidence.dim:,} features overfit"
 
 
 def findings(evidence: Evidence) -> list[str]:

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
-from zoo.transfer.auto import FEW
+from zoo.transfer.auto import ENOUGH, FEW
 from zoo.transfer.evidence import Evidence
-from zoo.transfer.recipes import Given, Recipe, epochs_within, rates, seconds_of, training_seconds
+from zoo.transfer.recipes import Given, Recipe, epochs_within, rates, seconds_of, training_seconds, warm
 
 FINAL = 0.6
 """Share of the budget that the training of the winner may have; what it does not need goes to the search."""
@@ -151,7 +151,7 @@ def _entries(evidence: Evidence, given: Given) -> Iterator[Recipe]:
     depth, half = evidence.depth, max(evidence.depth // 2, 1)
     epochs = given.epochs or evidence.epochs
     faster = 1.0 if given.lr is not None or given.backbone_lr is not None else 3.0
-    warm = evidence.solvable and evidence.pretrained
+    solved = warm(evidence)
 
     def recipe(name: str, top: int, rate: float = 1.0, **options: float) -> Recipe:
         below = float(f"{backbone_lr * rate:.2g}")
@@ -161,22 +161,23 @@ def _entries(evidence: Evidence, given: Given) -> Iterator[Recipe]:
     if evidence.params == 0:
         yield from probe
         return
-    if evidence.per_class <= FEW:
+    few = evidence.per_class <= FEW or evidence.rows < ENOUGH
+    if few:
         yield from probe
-    yield recipe("lp-ft" if warm else "full", depth)
+    yield recipe(solved or "full", depth)
     if half < depth:
-        yield recipe("lp-ft", half, stages=half) if warm else recipe("partial", half)
-    if evidence.per_class > FEW:
+        yield recipe(solved, half, stages=half) if solved else recipe("partial", half)
+    if not few:
         yield from probe
     if faster > 1:
-        yield recipe("lp-ft" if warm else "full", depth, faster)
+        yield recipe(solved or "full", depth, faster)
         if half < depth:
-            yield recipe("lp-ft", half, faster, stages=half) if warm else recipe("partial", half, faster)
-    if warm:
+            yield recipe(solved, half, faster, stages=half) if solved else recipe("partial", half, faster)
+    if solved:
         yield recipe("full", depth)
     yield recipe("layer-decay", depth)
     if half > 1:
-        yield recipe("lp-ft", 1, stages=1) if warm else recipe("partial", 1)
+        yield recipe(solved, 1, stages=1) if solved else recipe("partial", 1)
     yield replace(recipe("lora", depth), backbone_lr=0.0)
 
 

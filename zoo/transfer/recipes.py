@@ -16,8 +16,8 @@ LARGE = 50_000_000
 STEPS = 100
 """Training steps for which a batch is made smaller, down to `SMALLEST` rows."""
 SMALLEST = 8
-JUDGED = 0.15
-"""Share of the training rows that early stopping holds out; the solved head is among what it may keep."""
+CERTAIN = 2_000
+"""Training rows from which the trained weights are taken as they are, however many features there are."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,6 @@ class Recipe:
     unfreeze: int = 1
     batch_size: int = 0
     """0: as it would be without `auto`."""
-    judged: bool = False
-    """Whether early stopping keeps the best epoch, by a part of the training rows."""
 
     def applied(self, training: Training) -> Training:
         """These choices in place of what was left open."""
@@ -62,7 +60,6 @@ class Recipe:
             lr=self.lr,
             backbone_lr=self.backbone_lr,
             batch_size=self.batch_size or training.batch_size,
-            early_stop=training.early_stop or (self.epochs if self.judged else None),
         )
 
     def __str__(self) -> str:
@@ -95,6 +92,19 @@ def rates(evidence: Evidence, given: Given | None = None) -> tuple[float, float]
     return lr, _rounded(step / lr)
 
 
+def warm(evidence: Evidence) -> str | None:
+    """The strategy that trains from a solved head; None where no head can be solved or the weights are random.
+
+    With fewer rows than features a head fits just any labels, and training goes on from there to overfit: half of the
+    way back is better then. On 500 rows of emoji with 896 features two epochs of the upper stages had, over five
+    seeds, 0.812 and a log-loss of 0.64 half way, 0.810 and 0.73 at the end, the probe 0.804; 0.800 where 15% of the
+    rows were held out to choose by.
+    """
+    if not (evidence.solvable and evidence.pretrained):
+        return None
+    return "wise-ft" if evidence.rows < min(evidence.dim, CERTAIN) else "lp-ft"
+
+
 def seconds_of(recipe: Recipe, evidence: Evidence) -> float:
     """From known features to the result, predicted: the head solved where it is, all epochs, and the held-out rows."""
     solved = evidence.costs.solving if recipe.strategy in SOLVED else 0.0
@@ -118,22 +128,20 @@ def epochs_within(recipe: Recipe, evidence: Evidence, seconds: float) -> int:
 def epoch_seconds(recipe: Recipe, evidence: Evidence) -> tuple[float, float]:
     """The first epoch over all training rows and each later one, in which frozen leading stages are replayed."""
     costs, top = evidence.costs, evidence.top(recipe.depth)
-    kept, measuring = (1.0, evidence.shown * costs.measuring)
-    if recipe.judged:
-        kept, measuring = 1 - JUDGED, JUDGED * costs.extracting
+    measuring = evidence.shown * costs.measuring
     through = recipe.strategy in THROUGH  # gradients run through everything, though few parameters move
     share = 1.0 if through else sum(stage.time for stage in top)
     update = 0.1 if through else sum(stage.params for stage in top)
     update *= evidence.batch_size / (recipe.batch_size or evidence.batch_size)
-    learning = kept * (share * costs.backward + update * costs.update)
-    first = kept * (costs.reading + costs.forward) + learning + measuring
+    learning = share * costs.backward + update * costs.update
+    first = costs.reading + costs.forward + learning + measuring
     # A single frozen stage is not worth keeping, and what is augmented anew never comes again.
     if not evidence.replays or through or evidence.depth - recipe.depth < 2:
         return first, first
-    return first, share * (kept * costs.forward + measuring) + learning
+    return first, share * (costs.forward + measuring) + learning
 
 
-SOLVED: Collection[str] = ("linear-probe", "lp-ft")
+SOLVED: Collection[str] = ("linear-probe", "lp-ft", "wise-ft")
 """Strategies that solve a head."""
 THROUGH: Collection[str] = ("lora", "dora", "bitfit", "norm-tuning")
 """Strategies that change few parameters in every stage."""
@@ -141,8 +149,7 @@ THROUGH: Collection[str] = ("lora", "dora", "bitfit", "norm-tuning")
 
 def steps(recipe: Recipe, evidence: Evidence) -> int:
     """Of the optimiser."""
-    rows = round((1 - JUDGED) * evidence.rows) if recipe.judged else evidence.rows
-    return recipe.epochs * math.ceil(rows / (recipe.batch_size or evidence.batch_size))
+    return recipe.epochs * math.ceil(evidence.rows / (recipe.batch_size or evidence.batch_size))
 
 
 def count(number: int, noun: str) -> str:

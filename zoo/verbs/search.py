@@ -20,6 +20,7 @@ from zoo.transfer.contest import REDUCTION, Contest, Tried, contest, final_epoch
 from zoo.transfer.evidence import Evidence
 from zoo.transfer.metrics import greater_is_better, primary
 from zoo.transfer.recipes import Recipe
+from zoo.transfer.terms import Finishing
 from zoo.verbs.auto import given, settle, with_known
 from zoo.verbs.looking import look
 from zoo.verbs.opening import Opened
@@ -224,7 +225,7 @@ class _Search:
         self.opened.watch(Event(note=f"{which}: {recipe}: {shown}{done}, {seconds:.0f} s, {ended}"))
 
     def _trained(self, recipe: Recipe, report: Callable[[float | None], None]) -> float | None:
-        """Train one recipe; its score where it has no epochs to report."""
+        """Train one recipe; its score where no epoch has reported it."""
 
         def watch(event: Event) -> None:
             if event.record is None:
@@ -242,7 +243,7 @@ class _Search:
         try:
             session = Session(inner)
             trained = session.train(place, self.stop, resume=False)
-            if not recipe.epochs:
+            if not recipe.epochs or isinstance(session.strategy, Finishing):
                 return self._signed(session.measure(trained, place).metrics.get(self.metric))
         except Interrupted as error:
             raise Interrupted(
