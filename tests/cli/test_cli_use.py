@@ -12,6 +12,10 @@ import pytest
 from program import Zoo
 from safetensors import safe_open
 
+from zoo.cli.progress import RunView
+from zoo.transfer.loop import Record
+from zoo.verbs.run import Event
+
 GLYPH, DIGITS = "starter/glyph-cnn", "sklearn:digits"
 
 
@@ -27,6 +31,24 @@ def test_the_plan_comes_first_and_the_result_says_what_to_do_next(zoo: Zoo, monk
     assert shown
     assert zoo(shown[1], shown[2]).code == 0
     assert re.search(r"^transfer  probe, 5 rows a class: accuracy 0\.\d+ pretrained, 0\.\d+ random", done.out, re.M)
+
+
+@pytest.mark.parametrize(("epochs", "shown"), [(3, [1, 2, 3]), (20, [*range(1, 21)]), (97, [1, *range(5, 96, 5), 97])])
+def test_many_quick_epochs_have_a_line_now_and_then(
+    epochs: int, shown: list[int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    view = RunView(quiet=False)
+    for epoch in range(epochs):
+        view(Event(record=Record("epoch", "head", epoch, (epoch + 1) * 7, epochs * 7, loss=0.5)))
+    assert [int(line.split()[1]) for line in capsys.readouterr().err.splitlines()] == shown
+
+
+def test_slow_epochs_have_a_line_each(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zoo.cli.progress.PATIENCE", -1.0)
+    view = RunView(quiet=False)
+    for epoch in range(50):
+        view(Event(record=Record("epoch", "head", epoch, epoch + 1, 50, loss=0.5)))
+    assert len(capsys.readouterr().err.splitlines()) == 50
 
 
 def test_evaluate_shows_metrics_classes_and_confusion(zoo: Zoo, runs: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from typing import TYPE_CHECKING, Any, Self
@@ -14,8 +15,14 @@ if TYPE_CHECKING:
     from zoo.verbs.run import Event, Run, RunPlan
 
 
+LINES = 20
+"""Epochs of which each has a line; of more, these many have one, evenly spaced, and any that comes late enough."""
+PATIENCE = 5.0
+"""Seconds without a line after which the next epoch has one."""
+
+
 class RunView:
-    """Shows events on standard error: bars on a terminal, one plain line an epoch otherwise."""
+    """Shows events on standard error: bars on a terminal, plain lines of epochs otherwise."""
 
     def __init__(self, *, quiet: bool) -> None:
         self.quiet = quiet
@@ -23,7 +30,7 @@ class RunView:
         self.progress: Progress | None = None
         self.tasks: dict[str, TaskID] = {}
         self.counts: dict[str, int] = {}
-        self.last_line = time.monotonic()
+        self.last_line = self.last_epoch = time.monotonic()
         self.metric = ""
 
     def __enter__(self) -> Self:
@@ -68,11 +75,24 @@ class RunView:
         shown = record.metrics.get(self.metric)
         held_out = f"  held-out {self.metric} {shown:.3f}" if shown is not None else ""
         if record.kind == "epoch":
+            if not self._worth_a_line(record):
+                return
             loss = f"loss {record.loss:.3f}" if record.loss is not None else ""
             console.note(f"epoch {record.epoch + 1}  {loss}{held_out}  {_clock(record.seconds)}")
         elif record.kind == "step":
             info = f"loss {record.loss:.3f}  lr {record.lr:.1e}"
             self._advance("training", record.step, record.steps, info)
+
+    def _worth_a_line(self, record: Any) -> bool:
+        """Whether an epoch is shown: a hundred quick ones of a head would be a screenful a second."""
+        epoch = record.epoch + 1
+        epochs = round(epoch * record.steps / max(record.step, 1))
+        every = math.ceil(epochs / LINES) if epochs > LINES else 1
+        late = time.monotonic() - self.last_epoch > PATIENCE
+        if epoch > 1 and epoch % every and epoch != epochs and not late:
+            return False
+        self.last_epoch = time.monotonic()
+        return True
 
     def _count(self, doing: str, done: int, total: int) -> None:
         self.counts[doing] = self.counts.get(doing, 0) + done
