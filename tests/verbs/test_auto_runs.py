@@ -51,6 +51,10 @@ def test_auto_writes_down_what_it_saw_and_chose_and_asks_no_more(tmp_path: Path)
 def test_a_look_leaves_the_backbone_and_random_numbers_as_they_were() -> None:
     opened = open_job(DIGITS, None, None, lambda event: None)
     before = {name: tensor.clone() for name, tensor in opened.backbone.state_dict().items()}
+    strides = {name: tensor.stride() for name, tensor in before.items()}
+    modes = [module.training for module in opened.backbone.modules()]
+    learning = [parameter.requires_grad for parameter in opened.backbone.parameters()]
+    assert any("running_mean" in name for name in before)
     torch.manual_seed(3)
     expected = torch.rand(4)
     torch.manual_seed(3)
@@ -60,7 +64,28 @@ def test_a_look_leaves_the_backbone_and_random_numbers_as_they_were() -> None:
     assert settled.training.strategy not in (None, "auto")
     for name, tensor in opened.backbone.state_dict().items():
         assert torch.equal(tensor, before[name]), name
+        assert tensor.stride() == strides[name], name
+    assert [module.training for module in opened.backbone.modules()] == modes
+    assert [parameter.requires_grad for parameter in opened.backbone.parameters()] == learning
     assert all(parameter.grad is None for parameter in opened.backbone.parameters())
+
+
+def test_steps_are_timed_as_they_are_trained() -> None:
+    opened = open_job(DIGITS, None, None, lambda event: None)
+    seen = []
+
+    def note(module: torch.nn.Module, inputs: tuple[torch.Tensor]) -> None:
+        last = inputs[0].is_contiguous(memory_format=torch.channels_last)
+        seen.append((module.training, torch.is_grad_enabled(), last, module.weight.requires_grad))
+
+    convolutions = [each for each in opened.backbone.modules() if isinstance(each, torch.nn.Conv2d)]
+    convolutions[1].register_forward_pre_hook(note)
+    choose(opened, 0.0)
+    frozen = [last for training, _, last, _ in seen if not training]
+    learning = [each for each in seen if each[0]]
+    assert frozen[0]
+    assert learning
+    assert set(learning) == {(True, True, True, True)}
 
 
 def test_a_stopped_search_goes_on_with_the_trials_that_had_ended_and_trains_the_winner(tmp_path: Path) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from zoo.errors import UnknownNameError, UsageError
+
+if TYPE_CHECKING:
+    from zoo.models.backbone import Inputs
 
 Key = TypeVar("Key")
 PRECISIONS = ("auto", "fp32", "bf16")
@@ -65,6 +68,17 @@ def takes_channels_last(model: nn.Module, device: torch.device) -> bool:
         return True
     convolutions = (module for module in model.modules() if isinstance(module, nn.Conv2d))
     return not any(c.in_channels < 12 and c.kernel_size == (1, 1) and c.stride != (1, 1) for c in convolutions)
+
+
+def channels_last(inputs: Inputs) -> Inputs:
+    """Images with their channels last in memory, and everything else as it is."""
+    return {
+        modality: {
+            key: value.contiguous(memory_format=torch.channels_last) if value.ndim == 4 else value
+            for key, value in tensors.items()
+        }
+        for modality, tensors in inputs.items()
+    }
 
 
 def sow(seed: int, device: torch.device) -> None:

@@ -14,6 +14,7 @@ from zoo.models.backbone import Inputs
 from zoo.models.features import Features
 from zoo.models.heads import LossHead
 from zoo.transfer.compiling import Compiled
+from zoo.transfer.devices import channels_last
 from zoo.transfer.model import Model
 from zoo.transfer.replay import Replay
 from zoo.transfer.shared_norms import SharedNorms
@@ -88,15 +89,7 @@ class Forward(nn.Module):
         return self.replay.features(batch, inputs) if self.compiled is None else self.compiled(inputs)
 
     def _inputs(self, batch: Batch) -> Inputs:
-        if not self.channels_last:
-            return batch.inputs
-        return {
-            modality: {
-                key: value.contiguous(memory_format=torch.channels_last) if value.ndim == 4 else value
-                for key, value in tensors.items()
-            }
-            for modality, tensors in batch.inputs.items()
-        }
+        return channels_last(batch.inputs) if self.channels_last else batch.inputs
 
     def _norms(self, batch: Batch) -> AbstractContextManager[object]:
         return nullcontext() if self.job.team.size == 1 else SharedNorms(counts=not batch.idle)

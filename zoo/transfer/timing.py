@@ -16,8 +16,9 @@ from torch import Tensor
 from zoo.catalog.spec import Modality
 from zoo.data.batches import Loader
 from zoo.data.types import Examples, Task
-from zoo.models.backbone import Backbone, Processor, Stage
+from zoo.models.backbone import Backbone, Inputs, Processor, Stage
 from zoo.models.features import Features
+from zoo.transfer.devices import channels_last, takes_channels_last, use_bf16
 from zoo.transfer.model import Model
 from zoo.transfer.optim import make_optimizer
 from zoo.transfer.options import Training
@@ -75,34 +76,35 @@ def timed_pass(
     times: dict[str, float] = {}
     outputs: dict[str, list[tuple[NDArray[Any], NDArray[np.float32]]]] = {}
     loader = Loader(sample, processors, batch_size=batch_size)
-    forward, features, count = 0.0, None, len(sample)
-    with torch.inference_mode():
+    forward, watching, features, count = 0.0, 0.0, None, len(sample)
+    with _laid_out(backbone, device) as put, torch.inference_mode():
         warm = next(iter(loader.epoch(0))).to(device)
-        backbone(warm.inputs)  # what is set up once is no part of a step
+        backbone(put(warm.inputs))  # what is set up once is no part of a step
         began = _now(device)
         for batch in loader.epoch(0):
             batch = batch.to(device)
             with _watched(backbone.stages(), device) as seen:
                 start = _now(device)
-                features = backbone(batch.inputs)
+                features = backbone(put(batch.inputs))
                 forward += _now(device) - start
-            for name, (seconds, output) in seen.items():
+            for name, (seconds, output, extra) in seen.items():
+                watching += extra
                 times[name] = times.get(name, 0.0) + seconds
                 if output is not None and len(output) == len(batch.rows):
                     outputs.setdefault(name, []).append((batch.rows.numpy(), output.float().cpu().numpy()))
-        seconds = _now(device) - began
+        seconds = _now(device) - began - watching
     backbone.train(was_training)
     assert features is not None
     whole = {name: _ordered(parts, count) for name, parts in outputs.items()}
     kept = {name: each for name, each in whole.items() if each is not None}
     each = {name: seconds / count for name, seconds in times.items()}
-    return TimedPass(seconds / count, forward / count, each, kept, features)
+    return TimedPass(seconds / count, (forward - watching) / count, each, kept, features)
 
 
 @contextmanager
-def _watched(stages: Sequence[Stage], device: torch.device) -> Iterator[dict[str, tuple[float, Tensor | None]]]:
-    """Seconds and mean output of every stage, of whatever runs inside."""
-    seen: dict[str, tuple[float, Tensor | None]] = {}
+def _watched(stages: Sequence[Stage], device: torch.device) -> Iterator[dict[str, tuple[float, Tensor | None, float]]]:
+    """Seconds and mean output of every stage, of whatever runs inside, and the seconds that the mean took."""
+    seen: dict[str, tuple[float, Tensor | None, float]] = {}
     began: dict[str, float] = {}
     handles = []
 
@@ -114,7 +116,9 @@ def _watched(stages: Sequence[Stage], device: torch.device) -> Iterator[dict[str
 
     def leave(name: str) -> Callable[[Any, Any, Any], None]:
         def note(_module: Any, _inputs: Any, output: Any) -> None:
-            seen[name] = (_now(device) - began.get(name, _now(device)), _mean(output))
+            ended = _now(device)
+            mean = _mean(output)
+            seen[name] = (ended - began.get(name, ended), mean, _now(device) - ended)
 
         return note
 
@@ -160,39 +164,68 @@ def _model(backbone: Backbone, task: Task, features: Features) -> Model:
     return options.model(backbone)
 
 
+@contextmanager
+def _laid_out(backbone: Backbone, device: torch.device) -> Iterator[Callable[[Inputs], Inputs]]:
+    """The backbone with its channels last where training has it so, and what does the same to inputs."""
+    if "image" not in backbone.modalities or not takes_channels_last(backbone, device):
+        yield lambda inputs: inputs
+        return
+    backbone.to(memory_format=torch.channels_last)
+    try:
+        yield channels_last
+    finally:
+        backbone.to(memory_format=torch.contiguous_format)
+
+
+@contextmanager
+def _borrowed(model: Model) -> Iterator[None]:
+    """In training mode with every parameter learning; when this ends, modes, flags and buffers are as before."""
+    modes = [(module, module.training) for module in model.modules()]
+    learning = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
+    model.train().requires_grad_(True)
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+        for parameter, wanted in learning:
+            parameter.requires_grad_(wanted)
+            parameter.grad = None
+        for buffer, value in buffers:  # batch norm keeps what it saw
+            buffer.copy_(value)
+
+
 def timed_steps(
     backbone: Backbone, task: Task, features: Features, loader: Loader, training: Training, device: torch.device
 ) -> TimedSteps:
-    """Forward, backward and update of every stage; in eval mode and at a rate of zero, so that nothing changes.
+    """Forward, backward and update of every stage as training has them, at a rate of zero, so that nothing changes.
 
     Args:
-        backbone: which gets its mode and its frozen parameters back.
+        backbone: which is given back as it was.
         task: whose number of outputs a linear head has.
         features: of any batch.
         loader: of training batches.
-        training: with its optimiser.
+        training: with its optimiser and precision.
         device: where it runs.
     """
     model = _model(backbone, task, features).to(device)
     stages = backbone.stages()
-    trainable = [parameter.requires_grad for parameter in backbone.parameters()]
-    was_training = backbone.training
     phase = Full(1.0).phases([StageRow(stage.name, stage.branch) for stage in stages])[0]
-    for parameter in model.parameters():
-        parameter.requires_grad_(True)
-    model.eval()
-    # Decay would change weights that a rate of zero leaves alone only by rounding; none is the safe way.
-    optimizer = make_optimizer(phase, stages, model.head, replace(training, weight_decay=0.0), ())
-    for group in optimizer.param_groups:
-        group["lr"] = 0.0
+    bf16 = use_bf16(training.precision, device)
     forward = backward = update = 0.0
     rows = 0
-    try:
+    with _laid_out(backbone, device) as put, _borrowed(model):
+        # Decay would change weights that a rate of zero leaves alone only by rounding; none is the safe way.
+        optimizer = make_optimizer(phase, stages, model.head, replace(training, weight_decay=0.0), ())
+        for group in optimizer.param_groups:
+            group["lr"] = 0.0
         batches = list(loader.epoch(0))
         for number, batch in enumerate([batches[0], *batches]):
             batch = batch.to(device)
             start = _now(device)
-            outputs = model(batch.inputs)
+            with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+                outputs = model(put(batch.inputs))
             middle = _now(device)
             outputs.float().square().mean().backward()
             late = _now(device)
@@ -203,11 +236,6 @@ def timed_steps(
                 continue
             forward, backward, update = forward + middle - start, backward + late - middle, update + end - late
             rows += len(batch.rows)
-    finally:
-        for parameter, wanted in zip(backbone.parameters(), trainable, strict=True):
-            parameter.requires_grad_(wanted)
-            parameter.grad = None
-        backbone.train(was_training)
     rows = max(rows, 1)
     return TimedSteps(forward / rows, backward / rows, update / rows)
 
