@@ -84,7 +84,7 @@ def test_a_run_that_is_asked_to_end_says_how_to_go_on(tmp_path: Path) -> None:
     words = "finetune starter/glyph-cnn sklearn:digits --strategy full --epochs 3000 --early-stop 3000 --baseline none"
     more = ["--limit", "40", "--val", "0.05", "--name", "r"]
     process = Forked([*words.split(), *more], cwd=tmp_path, env=dict(os.environ))
-    while process.poll() is None and "\nepoch 2" not in process.said():  # once it trains, one line an epoch
+    while process.poll() is None and "\nepoch 1 " not in process.said():  # once it trains
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
     rest = process.communicate(timeout=60)[1]
