@@ -218,6 +218,15 @@ def test_with_less_time_trials_have_fewer_rows_then_fewer_recipes() -> None:
     assert spending[0] < poor.until - 20
 
 
+def test_what_competes_for_few_epochs_has_smaller_batches() -> None:
+    few = replace(EVIDENCE, rows=600, batch_size=32)
+    first = contest(few, Given(), 350, 20).recipes[0]
+    assert (first.epochs, first.batch_size) == (3, 16)
+    assert steps(first, few) >= 100
+    assert contest(few, Given(batch_size=32), 350, 20).recipes[0].batch_size == 0
+    assert contest(few, Given(), 10_000, 20).recipes[0].batch_size == 16  # 5 epochs of 32 rows are 95 steps
+
+
 def test_without_time_there_is_nothing_to_search() -> None:
     assert len(contest(EVIDENCE, Given(), 21, 20).recipes) == 1
 

@@ -9,12 +9,11 @@ from typing import Any
 
 from zoo.transfer.evidence import Evidence
 from zoo.transfer.recipes import (
-    SMALLEST,
-    STEPS,
     Given,
     Recipe,
     epoch_seconds,
     epochs_within,
+    in_small_batches,
     rates,
     seconds_of,
     steps,
@@ -113,15 +112,8 @@ def recipes(evidence: Evidence, given: Given, allowed: float) -> Iterable[Recipe
 
 
 def _timed(recipe: Recipe, evidence: Evidence, given: Given, allowed: float) -> Recipe:
-    """With as many epochs as the time allows, and with smaller batches where these are few steps."""
-    whole = given.batch_size or evidence.batch_size
-    while True:
-        epochs = given.epochs or _epochs(recipe, evidence, allowed)
-        found = replace(recipe, epochs=epochs)
-        half = (recipe.batch_size or whole) // 2
-        if given.batch_size is not None or half < SMALLEST or steps(found, evidence) >= STEPS:
-            return found
-        recipe = replace(recipe, batch_size=half)
+    """With as many epochs as the time allows."""
+    return in_small_batches(recipe, evidence, given, lambda each: given.epochs or _epochs(each, evidence, allowed))
 
 
 def _epochs(recipe: Recipe, evidence: Evidence, allowed: float) -> int:

@@ -9,7 +9,16 @@ from typing import Any, Self
 
 from zoo.transfer.auto import ENOUGH, FEW
 from zoo.transfer.evidence import Evidence
-from zoo.transfer.recipes import Given, Recipe, epochs_within, rates, seconds_of, training_seconds, warm
+from zoo.transfer.recipes import (
+    Given,
+    Recipe,
+    epochs_within,
+    in_small_batches,
+    rates,
+    seconds_of,
+    training_seconds,
+    warm,
+)
 
 FINAL = 0.6
 """Share of the budget that the training of the winner may have; what it does not need goes to the search."""
@@ -185,10 +194,11 @@ def _within(recipe: Recipe, evidence: Evidence, given: Given, final: float) -> R
     """With as many epochs as its share of the time allows; None where that is none."""
     if not recipe.epochs:
         return recipe
-    epochs = min(recipe.epochs, epochs_within(recipe, evidence, final * 1.001))
-    if epochs < 1 or (given.epochs is not None and epochs < given.epochs):
-        return None
-    return replace(recipe, epochs=epochs)
+    most = recipe.epochs
+    found = in_small_batches(
+        recipe, evidence, given, lambda each: min(most, epochs_within(each, evidence, final * 1.001))
+    )
+    return found if found.epochs >= (given.epochs or 1) else None
 
 
 def _first(recipes: Sequence[Recipe], count: int) -> list[Recipe]:

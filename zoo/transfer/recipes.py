@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from zoo.transfer.evidence import Evidence
@@ -123,6 +123,25 @@ def epochs_within(recipe: Recipe, evidence: Evidence, seconds: float) -> int:
     """As many as fit."""
     first, later = epoch_seconds(recipe, evidence)
     return 1 + int((seconds - first) / max(later, 1e-9)) if seconds >= first else 0
+
+
+def in_small_batches(recipe: Recipe, evidence: Evidence, given: Given, epochs: Callable[[Recipe], int]) -> Recipe:
+    """With as many epochs as it gets, and with smaller batches where these are few steps.
+
+    Args:
+        recipe: with batches as they would be.
+        evidence: of the data and this machine.
+        given: what the user fixed.
+        epochs: that a recipe gets; more steps of an epoch take longer.
+    """
+    found = replace(recipe, epochs=epochs(recipe))
+    whole = given.batch_size or evidence.batch_size
+    while given.batch_size is None and steps(found, evidence) < STEPS:
+        smaller = replace(recipe, batch_size=(found.batch_size or whole) // 2)
+        if smaller.batch_size < SMALLEST or (count := epochs(smaller)) < (given.epochs or 1):
+            break
+        found = replace(smaller, epochs=count)
+    return found
 
 
 def epoch_seconds(recipe: Recipe, evidence: Evidence) -> tuple[float, float]:
