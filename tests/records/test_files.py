@@ -161,9 +161,10 @@ def test_a_writer_that_is_killed_leaves_a_whole_folder(tmp_path: Path) -> None:
         time.sleep(0.013 * round_)
         child.send_signal(signal.SIGKILL)
         child.wait()
+        # A child that was killed while it removed an old folder left a part of that one behind.
         found = [target] if target.is_dir() else list(tmp_path.glob(".old*"))
-        assert found
-        assert (found[0] / "a").read_text() == (found[0] / "b").read_text() != ""
+        held = [[(each / name).read_text() for name in "ab" if (each / name).exists()] for each in found]
+        assert any(len(texts) == 2 and texts[0] == texts[1] != "" for texts in held), (found, held)
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"status": "done"', "[1, 2]", "\x00\x00"])
