@@ -81,6 +81,7 @@ def test_surgery_takes_the_stages_whose_gradients_are_largest_and_of_equals_the_
     [
         (lambda: L2SP(pull=-1), "pull -1 is below 0"),
         (lambda: WiseFT(alpha=1.5), r"alpha 1.5 is outside \[0, 1\]"),
+        (lambda: WiseFT(stages=-1).phases(STAGES), "stages -1 is below 0"),
         (lambda: Soup(members=1), "members 1 make no soup"),
         (lambda: Surgical(stages=0), "stages 0 trains none"),
     ],

@@ -146,6 +146,10 @@ class ProbeThenFull:
     stages: int = 0
     """Stages of every branch that are trained, from the top; 0 trains everything."""
 
+    def __post_init__(self) -> None:
+        if self.stages < 0:
+            raise UsageError(f"stages {self.stages} is below 0", help="0 trains everything, 2 the upper two stages")
+
     def phases(self, stages: Sequence[StageRow]) -> tuple[Phase, ...]:
         after = Partial(self.stages, self.backbone_lr) if self.stages else Full(self.backbone_lr)
         trained = (replace(phase, keep_statistics=True) for phase in after.phases(stages))
