@@ -24,6 +24,32 @@ def test_narrow_strided_convolutions_keep_their_layout_on_a_cpu(channels: int, t
     assert takes_channels_last(narrow(channels), torch.device("cuda"))
 
 
+class Frames(nn.Module):
+    """Patches of two equal frames, as towers of video models cut them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Conv3d(3, 16, (2, 8, 8), stride=(2, 8, 8))
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return self.embed(torch.stack([pixels, pixels], 2)).squeeze(2)
+
+
+@pytest.mark.parametrize("strategy", ["full", "auto"])
+def test_a_network_with_convolutions_over_frames_is_looked_at_and_trained(strategy: str, tmp_path: Any) -> None:
+    backbone = zoo.wrap(Frames(), preprocess=zoo.ImagePreprocess(size=(32, 32)))
+    done = zoo.finetune(
+        backbone,
+        "sklearn:digits",
+        strategy=strategy,
+        training=zoo.Training(epochs=1, device="cpu"),
+        read=zoo.ReadOptions(limit=60),
+        out=zoo.Output(dir=str(tmp_path)),
+        baseline="none",
+    )
+    assert done.metrics["accuracy"] is not None
+
+
 def test_a_narrow_network_is_trained_at_the_size_of_photographs(tmp_path: Any) -> None:
     from PIL import Image
 

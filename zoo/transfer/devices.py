@@ -60,8 +60,11 @@ def takes_channels_last(model: nn.Module, device: torch.device) -> bool:
 
     On a CPU the backward pass of a strided 1 x 1 convolution of 8 channels or fewer ends the process with a
     segmentation fault in that layout (seen with torch 2.11 and 2.15; 12 channels are well). peft's DoRA takes views of
-    the weights of its convolutions that this layout does not have.
+    the weights of its convolutions that this layout does not have. Tensors of five dimensions, as convolutions over
+    frames have them, have no such layout, and `Module.to` refuses the whole model for them.
     """
+    if any(tensor.ndim == 5 for tensor in (*model.parameters(), *model.buffers())):
+        return False
     if any("lora_magnitude_vector" in name and p.ndim == 4 for name, p in model.named_parameters()):
         return False
     if device.type != "cpu":
