@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import math
-import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.special import log_softmax
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.model_selection import StratifiedKFold, cross_val_score
+from sklearn.model_selection import StratifiedKFold
 from sklearn.preprocessing import StandardScaler
 
 import zoo
 from zoo import DataError, Dataset, Examples, ImageRef, Task
 from zoo.transfer.metrics import measure
-from zoo.transfer.probe import C_GRID, predict, solve
+from zoo.transfer.probe import C_GRID, LONGEST, predict, solve
 from zoo.verbs.config import Output
 
 BINARY = Task("binary", ("no", "yes"))
@@ -91,21 +91,59 @@ def test_penalties_weaker_than_the_best_by_far_are_not_tried(task: Task) -> None
     assert max(scores.values()) <= scores[best] + 1e-3 * abs(scores[best])  # nor would any beyond have been
 
 
-def test_the_strength_is_the_one_that_scikit_learns_cross_validation_chooses() -> None:
+def test_strength_and_length_are_those_of_scikit_learns_models_on_the_rows_that_they_did_not_see() -> None:
     x, y = problem(MULTI, count=120, dim=60)
     found = solve(x, y, MULTI, seed=4)
     scaled = StandardScaler().fit_transform(x)
-    folds = StratifiedKFold(5, shuffle=True, random_state=4)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the weakest penalties do not converge in 300 iterations
-        scores = [
-            cross_val_score(LogisticRegression(C=c, max_iter=300), scaled, y, cv=folds, scoring="neg_log_loss").mean()
-            for c in C_GRID
-        ]
-    assert C_GRID[int(np.argmax(scores))] == found.C
-    ours = dict(found.scores)
-    for c, score in zip(C_GRID[:6], scores[:6], strict=True):
-        assert ours[c] == pytest.approx(score, abs=0.005)
+    folds = list(StratifiedKFold(5, shuffle=True, random_state=4).split(scaled, y))
+    lengths = np.logspace(-1.5, 1.5, 301)
+    expected = {}
+    for c in C_GRID[:6]:
+        losses = np.zeros((len(lengths), len(x)))
+        for kept, held in folds:
+            model = LogisticRegression(C=c, max_iter=1000).fit(scaled[kept], y[kept])
+            for row, length in enumerate(lengths):
+                told = log_softmax(length * scaled[held] @ model.coef_.T + model.intercept_, axis=1)
+                losses[row, held] = -told[np.arange(len(held)), y[held]]
+        best = int(losses.mean(1).argmin())
+        expected[c] = -losses[best].mean(), lengths[best]
+    assert max(expected, key=lambda c: expected[c][0]) == found.C
+    assert found.length == pytest.approx(expected[found.C][1], rel=0.1)
+    for c, score in found.scores[:6]:
+        assert score == pytest.approx(expected[c][0], abs=2e-3)
+
+
+def test_a_penalty_that_ranks_classes_well_is_not_passed_over_for_its_short_weights() -> None:
+    # Many weak hints: the best weights by far are all alike, and small.
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 3_000)
+    x = (rng.normal(size=(3_000, 400)) + 0.1 * (2 * y[:, None] - 1)).astype(np.float32)
+    train, test = slice(0, 200), slice(200, None)
+    found = solve(x[train], y[train], BINARY)
+    said = predict(found, BINARY, x[test])
+    plain = [predict(solve(x[train], y[train], BINARY, grid=(c,)), BINARY, x[test]) for c in C_GRID]
+    losses = [measure(BINARY, each, y[test])["log_loss"] for each in plain]
+    loss = measure(BINARY, said, y[test])["log_loss"]
+    assert loss is not None
+    assert loss < min(each for each in losses if each is not None) + 0.01
+    assert found.length > 2
+    assert C_GRID.index(found.C) < 3
+
+
+def test_rows_that_are_all_told_right_leave_some_doubt() -> None:
+    y = np.arange(40) % 2
+    found = solve((2 * y[:, None] - 1).astype(np.float32), y, BINARY)
+    # Without end, were it for the log-loss alone.
+    assert 0.98 < predict(found, BINARY, np.ones((1, 1), np.float32))[0, 1] < 0.999
+    assert found.length < LONGEST
+
+
+@pytest.mark.parametrize("task", [BINARY, MULTI, LABELS], ids=lambda task: task.kind)
+def test_a_known_strength_and_length_make_the_same_layer(task: Task) -> None:
+    x, y = problem(task)
+    found = solve(x, y, task)
+    again = solve(x, y, task, grid=(found.C,), length=found.length)
+    np.testing.assert_allclose(predict(again, task, x), predict(found, task, x), atol=SOLVED)
 
 
 def test_real_digits_are_told_as_well_as_with_the_best_strength_of_all() -> None:

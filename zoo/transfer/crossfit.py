@@ -23,11 +23,11 @@ def cross_fitted(
         features: (N, D).
         targets: as in `Examples`.
         task: what is predicted.
-        solution: the probe of all rows, whose penalty the others have.
+        solution: the probe of all rows, whose penalty and length of weights the others have.
         seed: of the folds.
     """
     outputs = (features @ solution.weight.T + solution.bias).astype(np.float32)
     for kept, held in folds_of(targets, task, seed):
-        own = solve(features[kept], targets[kept], task, seed=seed, grid=(solution.C,))
+        own = solve(features[kept], targets[kept], task, seed=seed, grid=(solution.C,), length=solution.length)
         outputs[held] = features[held] @ own.weight.T + own.bias
     return outputs

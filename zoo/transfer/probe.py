@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from zoo.data.types import Task
 from zoo.errors import DataError
-from zoo.transfer.metrics import EPSILON, greater_is_better, measure_one, primary
+from zoo.transfer.metrics import EPSILON, measure_one, primary
 from zoo.transfer.weighting import Weights, row_weights
 
 Array = NDArray[Any]
@@ -29,6 +29,8 @@ PATIENCE = 2
 """Strengths in a row that are no better before weaker penalties, which cost the most to solve, are not tried."""
 MARGIN = 1e-3
 """Share of the best score by which another must be better, so that of equals the stronger penalty is taken."""
+LONGEST = 32.0
+"""Times as long as the penalty left them may weights become, or as many times shorter."""
 ITERATIONS = 1000
 TOLERANCE = 1e-5
 """Of the gradient of the mean loss."""
@@ -47,8 +49,10 @@ class ProbeSolution:
     C: float
     """Inverse strength of the penalty that validation chose."""
     scores: tuple[tuple[float, float], ...]
-    """Each strength with its validation log-loss (R2 for regression)."""
+    """Each strength with its validation score: minus log-loss at the best length of the weights, R2 for regression."""
     seconds: float
+    length: float = 1.0
+    """What the weights on standardised features were multiplied by."""
 
     @property
     def at_edge(self) -> bool:
@@ -64,6 +68,7 @@ def solve(
     *,
     seed: int = 0,
     grid: Sequence[float] = C_GRID,
+    length: float = 1.0,
     class_weights: Weights | None = None,
 ) -> ProbeSolution:
     """The best linear head on frozen features.
@@ -72,12 +77,18 @@ def solve(
     features are standardised for the fit and the scaling is folded back into the layer. The strength of the penalty
     is chosen by log-loss (R2 for regression), which small validation sets resolve better than accuracy does.
 
+    A strong penalty ranks the classes well but shortens the weights, so that its log-loss is poor for timidity alone.
+    So each strength is judged with the length of weights that suits the held-out rows, and the solution has it:
+    temperature scaling (Guo et al. 2017, https://arxiv.org/abs/1706.04599) of all but the bias, in the order of
+    Berta et al. 2025, https://arxiv.org/abs/2501.19195: refine, then calibrate.
+
     Args:
         features: (N, D).
         targets: as in `Examples`.
         task: what is predicted.
         seed: of the folds.
-        grid: inverse strengths of the penalty to try.
+        grid: inverse strengths of the penalty to try; a single one is taken as it is.
+        length: what to multiply the weights by where `grid` is a single strength.
         class_weights: (K,) how much the rows of each class count, in the fit and in the choice of the penalty.
 
     Raises:
@@ -96,16 +107,19 @@ def solve(
         x, basis = _in_span(x)
         ordered = sorted(float(c) for c in grid)
         counts = row_weights(task, targets, class_weights)
-        scores = _scores(x, targets, task, seed, ordered, counts) if len(ordered) > 1 else ((ordered[0], 0.0),)
-        best = _best(scores)
-        *_, (weight, bias) = _path(x, targets, task, [c for c in ordered if c <= best], counts)
-    scaled = (weight if basis is None else weight @ basis) / std
+        tried = [Tried(ordered[0], 0.0, length)]
+        if len(ordered) > 1:
+            tried = _try(x, targets, task, seed, ordered, counts)
+        best = _best(tried)
+        *_, (weight, bias) = _path(x, targets, task, [c for c in ordered if c <= best.C], counts)
+    scaled = best.length * (weight if basis is None else weight @ basis) / std
     return ProbeSolution(
         weight=scaled.astype(np.float32),
         bias=(bias - scaled @ mean).astype(np.float32),
-        C=best,
-        scores=scores,
+        C=best.C,
+        scores=tuple((each.C, each.score) for each in tried),
         seconds=time.perf_counter() - started,
+        length=best.length,
     )
 
 
@@ -161,34 +175,65 @@ def _in_span(x: NDArray[np.float32]) -> tuple[NDArray[np.float32], Array | None]
     return coordinates.T.astype(np.float32), basis.T
 
 
-def _scores(
+@dataclass(frozen=True)
+class Tried:
+    """A strength of the penalty on held-out rows."""
+
+    C: float
+    score: float
+    """Greater is better."""
+    length: float = 1.0
+    """What the weights are multiplied by."""
+
+
+def _try(
     x: Array, targets: Array, task: Task, seed: int, ordered: Sequence[float], rows: Array | None = None
-) -> tuple[tuple[float, float], ...]:
-    """Each strength that was tried with its mean score on held-out rows, strongest penalty first."""
-    metric = primary(task) if task.kind == "regression" else "log_loss"
+) -> list[Tried]:
+    """Each strength that was tried, strongest penalty first."""
     every = folds_of(targets, task, seed)
     folds = every if len(targets) <= SMALL else every[:1]
     if not folds:
         middle = min(ordered, key=lambda c: abs(np.log(c)))  # nothing to choose by
-        return tuple((c, float(c == middle)) for c in ordered)
+        return [Tried(c, float(c == middle)) for c in ordered]
     paths = [_path(x[kept], targets[kept], task, ordered, None if rows is None else rows[kept]) for kept, _ in folds]
-    count = sum(len(held) for _, held in folds)
-    scores: list[tuple[float, float]] = []
+    held = np.concatenate([rows_held for _, rows_held in folds])
+    counts = np.ones(targets[held].shape) if rows is None else rows[held]
+    found: list[Tried] = []
     for c in ordered:
-        total = 0.0
-        for path, (_, held) in zip(paths, folds, strict=True):
-            weight, bias = next(path)
-            found = _decide(task, x[held] @ weight.T + bias)
-            if rows is None:
-                value = measure_one(task, metric, found, targets[held])
-            else:
-                value = weighted_log_loss(task, found, targets[held], rows[held])
-            signed = (value if greater_is_better(metric) else -value) if value is not None else -np.inf
-            total += signed * len(held)
-        scores.append((c, float(total / count)))
-        if [tried for tried, _ in scores].index(_best(scores)) < len(scores) - PATIENCE:
+        solved = [next(path) for path in paths]
+        products = [x[own] @ weight.T for (weight, _), (_, own) in zip(solved, folds, strict=True)]
+        biases = [np.broadcast_to(bias, own.shape) for (_, bias), own in zip(solved, products, strict=True)]
+        found.append(_judged(c, np.vstack(products), np.vstack(biases), targets[held], task, counts))
+        if found.index(_best(found)) < len(found) - PATIENCE:
             break
-    return tuple(scores)
+    return found
+
+
+def _judged(c: float, products: Array, biases: Array, targets: Array, task: Task, rows: Array) -> Tried:
+    """A strength by held-out rows, with the length of weights at which their log-loss is least."""
+    from scipy.optimize import minimize_scalar
+
+    if task.kind == "regression":
+        score = measure_one(task, primary(task), _decide(task, products + biases), targets)
+        return Tried(c, -np.inf if score is None else float(score))
+
+    def loss(log: float, doubt: float) -> float:
+        found = _decide(task, np.exp(log) * products + biases)
+        told = weighted_log_loss(task, found, targets, rows)
+        return (1 - doubt) * told + doubt * _uncertainty(task, found)
+
+    # Rows that are all told right would have weights without end, but for Platt's doubt (1999, section 2.2).
+    doubt = 1 / (len(targets) + 2)
+    end = np.log(LONGEST)
+    best = minimize_scalar(loss, bounds=(-end, end), args=(doubt,), method="bounded", options={"xatol": 1e-2})
+    return Tried(c, -loss(best.x, 0.0), float(np.exp(best.x)))
+
+
+def _uncertainty(task: Task, probabilities: Array) -> float:
+    """The log-loss where every class is right as often."""
+    sure = np.clip(probabilities.astype(np.float64), EPSILON, 1 - EPSILON)
+    wrong = -np.log(sure)
+    return float((wrong - np.log(1 - sure)).mean() / 2 if task.kind == "multilabel" else wrong.mean())
 
 
 def weighted_log_loss(task: Task, probabilities: Array, targets: Array, rows: Array) -> float:
@@ -208,11 +253,11 @@ def weighted_log_loss(task: Task, probabilities: Array, targets: Array, rows: Ar
     return float((cost * rows).sum() / rows.sum())
 
 
-def _best(scores: Sequence[tuple[float, float]]) -> float:
-    best, highest = scores[0]
-    for c, score in scores[1:]:
-        if score > highest + MARGIN * abs(highest) or not np.isfinite(highest):
-            best, highest = c, score
+def _best(tried: Sequence[Tried]) -> Tried:
+    best = tried[0]
+    for each in tried[1:]:
+        if each.score > best.score + MARGIN * abs(best.score) or not np.isfinite(best.score):
+            best = each
     return best
 
 

@@ -181,7 +181,12 @@ def linear(
     found = solve(features, targets, task, seed=seed, class_weights=class_weights)
     edge = ", the last that was tried" if found.at_edge else ""
     state = {"linear.weight": found.weight, "linear.bias": found.bias}
-    return Solution(state, {"C": found.C}, f"C = {found.C:g}{edge}")
+    chosen = {"C": found.C}
+    said = f"C = {found.C:g}{edge}"
+    if found.length != 1:
+        chosen["length"] = found.length
+        said += f"; weights times {found.length:.2g}"
+    return Solution(state, chosen, said)
 
 
 def knn(

@@ -21,7 +21,7 @@ from zoo.models.fusion import Fused
 from zoo.transfer.devices import choose_device
 from zoo.transfer.evidence import Costs, Evidence, Probed, StageSeen
 from zoo.transfer.metrics import greater_is_better, measure_one, primary
-from zoo.transfer.probe import predict, solve
+from zoo.transfer.probe import ProbeSolution, predict, solve
 from zoo.transfer.timing import STEPS, TimedPass, TimedSteps, timed_pass, timed_steps
 from zoo.transfer.trained import task_processors
 from zoo.verbs.fitting import shown_rows
@@ -165,7 +165,7 @@ class _Look:
         solving = (time.monotonic() - began) * len(targets) / len(rows)
         if len(rows) < 16:
             return None, solving
-        return _cross_validated(features[rows], targets[rows], self.task, solution.C, self.training.seed), solving
+        return _cross_validated(features[rows], targets[rows], self.task, solution, self.training.seed), solving
 
 
 def _normalised(backbone: Backbone) -> bool:
@@ -176,13 +176,14 @@ def _normalised(backbone: Backbone) -> bool:
 
 
 def _cross_validated(
-    features: NDArray[np.float32], targets: NDArray[Any], task: Task, strength: float, seed: int
+    features: NDArray[np.float32], targets: NDArray[Any], task: Task, known: ProbeSolution, seed: int
 ) -> Probed:
-    """Four folds of the rows, each against the others, and against half of the others."""
+    """Four folds of the rows, each against the others, and against half of the others, all with a known penalty."""
     folds = np.arange(len(targets)) % 4
     folds = np.random.default_rng(seed).permutation(folds)
     metric = primary(task)
     whole, half, floor, loss = [], [], [], []
+    strength = (known.C, known.length)
     for fold in range(4):
         held, kept = np.flatnonzero(folds == fold), np.flatnonzero(folds != fold)
         whole.append(_one(features, targets, task, strength, kept, held, metric))
@@ -201,11 +202,18 @@ def _cross_validated(
 
 
 def _one(
-    x: NDArray[np.float32], y: NDArray[Any], task: Task, strength: float, kept: Any, held: Any, metric: str
+    x: NDArray[np.float32],
+    y: NDArray[Any],
+    task: Task,
+    strength: tuple[float, float],
+    kept: Any,
+    held: Any,
+    metric: str,
 ) -> float | None:
+    """A metric of held rows, by a probe with this penalty and length of weights."""
     if task.kind in ("binary", "multiclass") and len(np.unique(y[kept])) < 2:
         return None
-    solution = solve(x[kept], y[kept], task, grid=(strength,))
+    solution = solve(x[kept], y[kept], task, grid=strength[:1], length=strength[1])
     return measure_one(task, metric, predict(solution, task, x[held]), y[held])
 
 
@@ -235,7 +243,9 @@ def _stage_scores(outputs: dict[str, NDArray[np.float32]], sample: Examples, tas
     half = np.random.default_rng(seed).permutation(len(targets))
     first, second = np.sort(half[::2]), np.sort(half[1::2])
     for name, features in outputs.items():
-        scores = [_one(features, targets, task, 0.1, *pair, metric) for pair in ((first, second), (second, first))]
+        scores = [
+            _one(features, targets, task, (0.1, 1.0), *pair, metric) for pair in ((first, second), (second, first))
+        ]
         mean = _mean_of(scores)
         if mean is not None and greater_is_better(metric):
             found[name] = mean
