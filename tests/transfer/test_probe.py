@@ -94,16 +94,15 @@ def test_penalties_weaker_than_the_best_by_far_are_not_tried(task: Task) -> None
 def test_strength_and_length_are_those_of_scikit_learns_models_on_the_rows_that_they_did_not_see() -> None:
     x, y = problem(MULTI, count=120, dim=60)
     found = solve(x, y, MULTI, seed=4)
-    scaled = StandardScaler().fit_transform(x)
-    folds = list(StratifiedKFold(5, shuffle=True, random_state=4).split(scaled, y))
     lengths = np.logspace(-1.5, 1.5, 301)
     expected = {}
     for c in C_GRID[:6]:
         losses = np.zeros((len(lengths), len(x)))
-        for kept, held in folds:
-            model = LogisticRegression(C=c, max_iter=1000).fit(scaled[kept], y[kept])
+        for kept, held in StratifiedKFold(5, shuffle=True, random_state=4).split(x, y):
+            scaler = StandardScaler().fit(x[kept])
+            model = LogisticRegression(C=c, max_iter=1000).fit(scaler.transform(x[kept]), y[kept])
             for row, length in enumerate(lengths):
-                told = log_softmax(length * scaled[held] @ model.coef_.T + model.intercept_, axis=1)
+                told = log_softmax(length * scaler.transform(x[held]) @ model.coef_.T + model.intercept_, axis=1)
                 losses[row, held] = -told[np.arange(len(held)), y[held]]
         best = int(losses.mean(1).argmin())
         expected[c] = -losses[best].mean(), lengths[best]

@@ -100,17 +100,17 @@ def solve(
     if not np.isfinite(features).all():
         rows = np.flatnonzero(~np.isfinite(features).all(1))
         raise DataError(f"{len(rows)} rows have features that are not finite, the first is row {rows[0]}")
-    x, mean, std = _standardised(features)
-    threads = 1 if x.size * max(len(task.classes), 1) < LARGE else 2
+    threads = 1 if features.size * max(len(task.classes), 1) < LARGE else 2
     with threadpool_limits(threads), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # scikit-learn's ConvergenceWarning: the path goes on from where it stopped
-        x, basis = _in_span(x)
         ordered = sorted(float(c) for c in grid)
         counts = row_weights(task, targets, class_weights)
         tried = [Tried(ordered[0], 0.0, length)]
         if len(ordered) > 1:
-            tried = _try(x, targets, task, seed, ordered, counts)
+            tried = _try(features, targets, task, seed, ordered, counts)
         best = _best(tried)
+        x, mean, std = _standardised(features)
+        x, basis = _in_span(x)
         *_, (weight, bias) = _path(x, targets, task, [c for c in ordered if c <= best.C], counts)
     scaled = best.length * (weight if basis is None else weight @ basis) / std
     return ProbeSolution(
@@ -187,21 +187,36 @@ class Tried:
 
 
 def _try(
-    x: Array, targets: Array, task: Task, seed: int, ordered: Sequence[float], rows: Array | None = None
+    features: NDArray[np.float32],
+    targets: Array,
+    task: Task,
+    seed: int,
+    ordered: Sequence[float],
+    rows: Array | None = None,
 ) -> list[Tried]:
-    """Each strength that was tried, strongest penalty first."""
+    """Each strength that was tried, strongest penalty first.
+
+    Every fold is standardised by its own rows: few rows of many features have columns that hardly vary, in which a row
+    that had no part in the scaling lies far off.
+    """
     every = folds_of(targets, task, seed)
     folds = every if len(targets) <= SMALL else every[:1]
     if not folds:
         middle = min(ordered, key=lambda c: abs(np.log(c)))  # nothing to choose by
         return [Tried(c, float(c == middle)) for c in ordered]
-    paths = [_path(x[kept], targets[kept], task, ordered, None if rows is None else rows[kept]) for kept, _ in folds]
-    held = np.concatenate([rows_held for _, rows_held in folds])
+    paths, others = [], []
+    for kept, own in folds:
+        x, mean, std = _standardised(features[kept])
+        x, basis = _in_span(x)
+        paths.append(_path(x, targets[kept], task, ordered, None if rows is None else rows[kept]))
+        apart = ((features[own] - mean) / std).astype(np.float32)
+        others.append(apart if basis is None else apart @ basis.T)
+    held = np.concatenate([own for _, own in folds])
     counts = np.ones(targets[held].shape) if rows is None else rows[held]
     found: list[Tried] = []
     for c in ordered:
         solved = [next(path) for path in paths]
-        products = [x[own] @ weight.T for (weight, _), (_, own) in zip(solved, folds, strict=True)]
+        products = [apart @ weight.T for (weight, _), apart in zip(solved, others, strict=True)]
         biases = [np.broadcast_to(bias, own.shape) for (_, bias), own in zip(solved, products, strict=True)]
         found.append(_judged(c, np.vstack(products), np.vstack(biases), targets[held], task, counts))
         if found.index(_best(found)) < len(found) - PATIENCE:
