@@ -101,10 +101,9 @@ def test_without_time_for_one_epoch_of_the_last_stage_the_probe_is_taken() -> No
     assert "would take longer" in decision.why
 
 
-def test_few_rows_leave_the_backbone_alone_whatever_the_time() -> None:
-    decision = decide(replace(EVIDENCE, rows=400), times=1000)
-    assert decision.recipe.strategy == "linear-probe"
-    assert "fewer than 500 training rows" in decision.why
+def test_two_hundred_rows_go_half_of_the_way() -> None:
+    decision = decide(replace(EVIDENCE, rows=200), times=1000)
+    assert decision.recipe.strategy == "wise-ft"
 
 
 def test_batches_get_smaller_where_steps_would_be_few_unless_they_were_given() -> None:
@@ -221,7 +220,7 @@ def test_with_less_time_trials_have_fewer_rows_then_fewer_recipes() -> None:
 def test_what_competes_for_few_epochs_has_smaller_batches() -> None:
     few = replace(EVIDENCE, rows=600, batch_size=32)
     first = contest(few, Given(), 350, 20).recipes[0]
-    assert (first.epochs, first.batch_size) == (3, 16)
+    assert (first.epochs, first.batch_size) == (5, 16)
     assert steps(first, few) >= 100
     assert contest(few, Given(batch_size=32), 350, 20).recipes[0].batch_size == 0
     assert contest(few, Given(), 10_000, 20).recipes[0].batch_size == 16  # 5 epochs of 32 rows are 95 steps
@@ -231,9 +230,9 @@ def test_without_time_there_is_nothing_to_search() -> None:
     assert len(contest(EVIDENCE, Given(), 21, 20).recipes) == 1
 
 
-@pytest.mark.parametrize("rows", [60, 450])
-def test_few_rows_put_the_probe_first(rows: int) -> None:
-    assert contest(replace(EVIDENCE, rows=rows), Given(), 1000, 10).recipes[0].strategy == "linear-probe"
+def test_few_rows_a_class_put_the_probe_first() -> None:
+    first = contest(replace(EVIDENCE, rows=16 * EVIDENCE.classes), Given(), 1000, 10).recipes[0]
+    assert first.strategy == "linear-probe"
 
 
 def test_with_fewer_rows_than_features_what_competes_goes_half_of_the_way() -> None:

@@ -26,11 +26,10 @@ SPARE = 0.8
 """Share of the time that is planned for: steps that were timed alone are faster than those of a run, which also writes
 checkpoints."""
 FEW = 16
-"""Training rows a class up to which a backbone is not moved."""
+"""Training rows a class up to which a backbone is not moved. A few more are enough to gain by it: of 200 rows, three
+draws, TREC ended at 0.883 (its probe 0.758), emoji at 0.747 (0.725), all of these half of the way."""
 CEILING = 0.995
 """A cross-validated probe that is right so often leaves nothing that held-out rows could show."""
-ENOUGH = 500
-"""Training rows below which moving the backbone was no better than its probe."""
 SOME = 50
 """Training steps after which each further one counts for less."""
 
@@ -132,8 +131,6 @@ def _reason_to_freeze(evidence: Evidence) -> str | None:
         return None
     if evidence.per_class <= FEW:
         return f"{evidence.per_class:.0f} training rows a class are too few to move a backbone safely"
-    if evidence.rows < ENOUGH:
-        return f"with fewer than {ENOUGH} training rows moving the backbone has been no better than its probe"
     probe = evidence.probe
     if probe is not None and probe.metric == "accuracy" and probe.score >= CEILING:
         return f"a cross-validated probe is right on {probe.score:.1%} of the training rows, so nothing is to be gained"

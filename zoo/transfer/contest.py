@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
-from zoo.transfer.auto import ENOUGH, FEW
+from zoo.transfer.auto import FEW
 from zoo.transfer.evidence import Evidence
 from zoo.transfer.recipes import (
     Given,
@@ -28,8 +28,10 @@ HELD = 0.2
 """Share of the training rows that judges trials."""
 JUDGES = 1_000
 """Rows that judge trials, at most."""
-ENTERED = 9
+ENTERED = 10
 """Recipes that compete, at most."""
+WORTH_IT = 3
+"""Recipes from which a search is worth its time: of two the first is nearly always as good, trained for longer."""
 TRIED = 0.5
 """Share of its epochs that a trial takes on average before it is pruned or done."""
 REDUCTION = 3
@@ -83,11 +85,12 @@ def contest(evidence: Evidence, given: Given, budget: float, spent: float) -> Co
     entered = _first(recipes, ENTERED)
     while True:
         rows = _rows(entered, evidence, judges, search)
-        if rows >= least or len(entered) <= 2:
+        if rows >= least or len(entered) < WORTH_IT:
             break
         entered = entered[:-1]
-    if rows < least // 2 or len(entered) < 2:
-        entered, rows = entered[:1], least
+    if rows < least or len(entered) < min(WORTH_IT, len(recipes)):
+        first = next(_entries(evidence, given))
+        entered, rows = [_within(first, evidence, given, left) or entered[0]], least
     return Contest(tuple(entered), max(min(rows, evidence.rows - judges), 1), judges, spent + search, budget)
 
 
@@ -170,7 +173,7 @@ def _entries(evidence: Evidence, given: Given) -> Iterator[Recipe]:
     if evidence.params == 0:
         yield from probe
         return
-    few = evidence.per_class <= FEW or evidence.rows < ENOUGH
+    few = evidence.per_class <= FEW
     if few:
         yield from probe
     yield recipe(solved or "full", depth)
@@ -178,16 +181,17 @@ def _entries(evidence: Evidence, given: Given) -> Iterator[Recipe]:
         yield recipe(solved, half, stages=half) if solved else recipe("partial", half)
     if not few:
         yield from probe
+    yield recipe("layer-decay", depth)
+    yield recipe("gradual-unfreezing", depth)
+    if solved:
+        yield recipe("full", depth)
     if faster > 1:
         yield recipe(solved or "full", depth, faster)
         if half < depth:
             yield recipe(solved, half, faster, stages=half) if solved else recipe("partial", half, faster)
-    if solved:
-        yield recipe("full", depth)
-    yield recipe("layer-decay", depth)
+    yield replace(recipe("lora", depth), backbone_lr=0.0)
     if half > 1:
         yield recipe(solved, 1, stages=1) if solved else recipe("partial", 1)
-    yield replace(recipe("lora", depth), backbone_lr=0.0)
 
 
 def _within(recipe: Recipe, evidence: Evidence, given: Given, final: float) -> Recipe | None:
