@@ -209,7 +209,8 @@ def _try(
         x, mean, std = _standardised(features[kept])
         x, basis = _in_span(x)
         paths.append(_path(x, targets[kept], task, ordered, None if rows is None else rows[kept]))
-        apart = ((features[own] - mean) / std).astype(np.float32)
+        far = np.sqrt(len(kept))  # which no row of those can be
+        apart = np.clip((features[own] - mean) / std, -far, far).astype(np.float32)
         others.append(apart if basis is None else apart @ basis.T)
     held = np.concatenate([own for _, own in folds])
     counts = np.ones(targets[held].shape) if rows is None else rows[held]
