@@ -151,16 +151,27 @@ def predict(solution: ProbeSolution, task: Task, features: NDArray[np.float32]) 
 
 
 def _standardised(features: NDArray[np.float32]) -> tuple[NDArray[np.float32], Array, Array]:
-    """Columns of mean 0 and spread 1, and what both were; a few at a time, as in float64 all take twice the memory."""
-    count, dim = features.shape
-    x, mean, std = np.empty((count, dim), np.float32), np.empty(dim), np.empty(dim)
-    for some in np.array_split(np.arange(dim), -(-dim // COLUMNS)):
-        part = slice(int(some[0]), int(some[-1]) + 1)
+    """Columns of mean 0 and spread 1, and what both were; those that hardly vary keep their spread."""
+    dim = features.shape[1]
+    mean, std = np.empty(dim), np.empty(dim)
+    for part in _parts(dim):
         found = features[:, part]
         mean[part], std[part] = found.mean(0, dtype=np.float64), found.std(0, dtype=np.float64)
-        std[part] = np.where(std[part] > 1e-7 * (1 + np.abs(mean[part])), std[part], 1.0)
-        x[:, part] = (found - mean[part]) / std[part]
-    return x, mean, std
+    std = np.where(std > 1e-7 * (1 + np.abs(mean)), std, 1.0)
+    return _scaled(features, mean, std), mean, std
+
+
+def _scaled(features: NDArray[np.float32], mean: Array, std: Array) -> NDArray[np.float32]:
+    x = np.empty(features.shape, np.float32)
+    for part in _parts(features.shape[1]):
+        x[:, part] = (features[:, part] - mean[part]) / std[part]
+    return x
+
+
+def _parts(dim: int) -> Iterator[slice]:
+    """A few columns at a time, as in float64 all of them take twice the memory."""
+    for start in range(0, dim, COLUMNS):
+        yield slice(start, start + COLUMNS)
 
 
 def _in_span(x: NDArray[np.float32]) -> tuple[NDArray[np.float32], Array | None]:
@@ -210,7 +221,7 @@ def _try(
         x, basis = _in_span(x)
         paths.append(_path(x, targets[kept], task, ordered, None if rows is None else rows[kept]))
         far = np.sqrt(len(kept))  # which no row of those can be
-        apart = np.clip((features[own] - mean) / std, -far, far).astype(np.float32)
+        apart = _scaled(features[own], mean, std).clip(-far, far)
         others.append(apart if basis is None else apart @ basis.T)
     held = np.concatenate([own for _, own in folds])
     counts = np.ones(targets[held].shape) if rows is None else rows[held]
