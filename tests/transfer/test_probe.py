@@ -129,6 +129,19 @@ def test_a_penalty_that_ranks_classes_well_is_not_passed_over_for_its_short_weig
     assert C_GRID.index(found.C) < 3
 
 
+def test_columns_that_hardly_ever_vary_do_not_decide_how_sure_the_others_may_be() -> None:
+    # In a fold whose rows are all alike there, a held-out row that is not lies hundreds of deviations off.
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 1_400)
+    hints = rng.normal(size=(1_400, 20)) + 0.5 * (2 * y[:, None] - 1) * (np.arange(20) < 8)
+    rare = rng.normal(size=(1_400, 200)) * 0.01 + 5 * (rng.random((1_400, 200)) < 0.003)
+    x = np.hstack([hints, rare]).astype(np.float32)
+    found = predict(solve(x[:200], y[:200], BINARY), BINARY, x[200:])
+    accuracy = measure(BINARY, found, y[200:])["accuracy"]
+    assert accuracy is not None
+    assert accuracy > 0.7
+
+
 def test_rows_that_are_all_told_right_leave_some_doubt() -> None:
     y = np.arange(40) % 2
     found = solve((2 * y[:, None] - 1).astype(np.float32), y, BINARY)
