@@ -62,7 +62,8 @@ def first(opened: Opened, started: float) -> Opened:
     budget = budget_seconds(str(opened.config.train.budget))
     entered = contest(evidence, given(opened.config.train), budget, time.monotonic() - started)
     others = "; ".join(str(each) for each in entered.recipes)
-    note = f"within {opened.config.train.budget} a run would try on {entered.rows} training rows: {others}"
+    what = f"try on {entered.rows} training rows:" if len(entered.recipes) > 1 else "search for nothing, and take"
+    note = f"within {opened.config.train.budget} a run would {what} {others}"
     return settle(opened, _open(entered.recipes[0].applied(opened.config.train)), (note,))
 
 
