@@ -173,8 +173,8 @@ cell says how many; an empty one has not been run, and a dash is a strategy for 
 `python benchmarks/strategies.py DATA WEIGHTS MINILM --table` makes this page of `results/strategies.jsonl`, to which
 the same command without `--table` adds what is missing.
 
-`surgical`, `l2-sp` and `soup` ran before a probe's penalty was judged with its weights as long as suits held-out rows,
-and begin from the head as it was then: 0.824 on ag_news where it has 0.842 now.
+`surgical`, `l2-sp`, `wise-ft` and `soup` ran before a probe's penalty was judged with its weights as long as suits the
+held-out rows, and begin from the head as it was then: 0.824 on ag_news where it has 0.842 now.
 
 Seconds are wall time of a process with one thread and an empty cache, beside others on a shared machine: ratios mean
 more than they do, and 20% more or less means nothing. Memory is the peak of the process, libraries included.
