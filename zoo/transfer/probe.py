@@ -105,7 +105,7 @@ def solve(
         warnings.simplefilter("ignore")  # scikit-learn's ConvergenceWarning: the path goes on from where it stopped
         ordered = sorted(float(c) for c in grid)
         counts = row_weights(task, targets, class_weights)
-        tried = [Tried(ordered[0], 0.0, length)]
+        tried = [Strength(ordered[0], 0.0, length)]
         if len(ordered) > 1:
             tried = _try(features, targets, task, seed, ordered, counts)
         best = _best(tried)
@@ -187,7 +187,7 @@ def _in_span(x: NDArray[np.float32]) -> tuple[NDArray[np.float32], Array | None]
 
 
 @dataclass(frozen=True)
-class Tried:
+class Strength:
     """A strength of the penalty on held-out rows."""
 
     C: float
@@ -204,7 +204,7 @@ def _try(
     seed: int,
     ordered: Sequence[float],
     rows: Array | None = None,
-) -> list[Tried]:
+) -> list[Strength]:
     """Each strength that was tried, strongest penalty first.
 
     Every fold is standardised by its own rows: few rows of many features have columns that hardly vary, in which a row
@@ -214,7 +214,7 @@ def _try(
     folds = every if len(targets) <= SMALL else every[:1]
     if not folds:
         middle = min(ordered, key=lambda c: abs(np.log(c)))  # nothing to choose by
-        return [Tried(c, float(c == middle)) for c in ordered]
+        return [Strength(c, float(c == middle)) for c in ordered]
     paths, others = [], []
     for kept, own in folds:
         x, mean, std = _standardised(features[kept])
@@ -225,7 +225,7 @@ def _try(
         others.append(apart if basis is None else apart @ basis.T)
     held = np.concatenate([own for _, own in folds])
     counts = np.ones(targets[held].shape) if rows is None else rows[held]
-    found: list[Tried] = []
+    found: list[Strength] = []
     for c in ordered:
         solved = [next(path) for path in paths]
         products = [apart @ weight.T for (weight, _), apart in zip(solved, others, strict=True)]
@@ -236,13 +236,13 @@ def _try(
     return found
 
 
-def _judged(c: float, products: Array, biases: Array, targets: Array, task: Task, rows: Array) -> Tried:
+def _judged(c: float, products: Array, biases: Array, targets: Array, task: Task, rows: Array) -> Strength:
     """A strength by held-out rows, with the length of weights at which their log-loss is least."""
     from scipy.optimize import minimize_scalar
 
     if task.kind == "regression":
         score = measure_one(task, primary(task), _decide(task, products + biases), targets)
-        return Tried(c, -np.inf if score is None else float(score))
+        return Strength(c, -np.inf if score is None else float(score))
 
     def loss(log: float, doubt: float) -> float:
         found = _decide(task, np.exp(log) * products + biases)
@@ -253,7 +253,7 @@ def _judged(c: float, products: Array, biases: Array, targets: Array, task: Task
     doubt = 1 / (len(targets) + 2)
     end = np.log(LONGEST)
     best = minimize_scalar(loss, bounds=(-end, end), args=(doubt,), method="bounded", options={"xatol": 1e-2})
-    return Tried(c, -loss(best.x, 0.0), float(np.exp(best.x)))
+    return Strength(c, -loss(best.x, 0.0), float(np.exp(best.x)))
 
 
 def _uncertainty(task: Task, probabilities: Array) -> float:
@@ -280,7 +280,7 @@ def weighted_log_loss(task: Task, probabilities: Array, targets: Array, rows: Ar
     return float((cost * rows).sum() / rows.sum())
 
 
-def _best(tried: Sequence[Tried]) -> Tried:
+def _best(tried: Sequence[Strength]) -> Strength:
     best = tried[0]
     for each in tried[1:]:
         if each.score > best.score + MARGIN * abs(best.score) or not np.isfinite(best.score):
