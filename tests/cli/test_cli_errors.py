@@ -32,6 +32,8 @@ BAD = [
     ("info starter/glyph-cnn+", 2, "usage", "'starter/glyph-cnn+'", "one +"),
     ("plan starter/glyph-cnn --strategy ful", 2, "usage", "'ful'. Did you mean full", "lp-ft"),
     ("plan starter/glyph-cnn --strategy partial --unfreeze 0", 2, "usage", "--unfreeze 0", "--strategy head"),
+    ("plan starter/glyph-cnn --freeze blok1", 2, "usage", "'blok1'. Did you mean block1", "--freeze takes block1"),
+    ("plan starter/glyph-cnn --freeze block*", 2, "usage", "--freeze block* leaves no stage", "linear-probe or head"),
     ("plan local:mine.py:build", 2, "usage", "local", "--dry-run"),
     ("check", 2, "usage", "Missing argument 'data'", "zoo check --help"),
     ("check sklearn:digit", 2, "usage", "'sklearn:digit'. Did you mean sklearn:digits", "zoo list datasets"),

@@ -39,6 +39,10 @@ EVIDENCE = Evidence(
     probe=Probed("accuracy", 0.85, 0.83, 0.25),
     stages=STAGES,
 )
+PLAIN = tuple(StageSeen(f"0.block{i}", "0", time=0.2, params=0.1, normalised=False) for i in range(4))
+TEXT = tuple(StageSeen(f"1.layer{i}", "1", time=0.2 / 6, params=0.1) for i in range(6))
+TWO = replace(EVIDENCE, stages=(*PLAIN, *TEXT), replays=True)
+"""A slow network without normalisation beside a fast one with it."""
 SECONDS = st.floats(0.01, 500)
 COST = st.builds(Costs, **dict.fromkeys(asdict(COSTS), SECONDS))
 ANY = st.builds(
@@ -55,7 +59,8 @@ ANY = st.builds(
     replays=st.booleans(),
     costs=COST,
     probe=st.none() | st.builds(Probed, st.just("accuracy"), *[st.floats(0, 1)] * 3),
-    stages=st.integers(1, 8).map(lambda n: tuple(StageSeen(f"s{i}", "", 1 / n, 1 / n) for i in range(n))),
+    stages=st.integers(1, 8).map(lambda n: tuple(StageSeen(f"s{i}", "", 1 / n, 1 / n) for i in range(n)))
+    | st.just(TWO.stages),
 )
 
 
@@ -123,6 +128,42 @@ def test_with_fewer_rows_than_features_training_goes_half_of_the_way_from_the_so
     assert (partly.strategy, partly.options) == ("wise-ft", {"stages": partly.depth} if partly.depth < 4 else {})
     assert decide(replace(EVIDENCE, rows=1000, dim=512), times=100).recipe.strategy == "lp-ft"
     assert decide(replace(EVIDENCE, rows=2000, dim=4096), times=100).recipe.strategy == "lp-ft"
+
+
+def test_of_two_backbones_the_one_that_gains_more_in_the_time_is_moved_alone() -> None:
+    decision = decide(TWO, times=4)
+    assert decision.recipe.locked == ("0",)
+    assert "of 1, which has more to gain in this time" in decision.why
+    assert "freeze 0" in str(decision.recipe)
+    assert decision.recipe.applied(Training(freeze=("1.layer0",))).freeze == ("1.layer0", "0")
+    # Both move where both do so at the same pace and there is time.
+    alike = tuple(replace(stage, normalised=True) for stage in TWO.stages)
+    assert decide(replace(TWO, stages=alike), times=100).recipe.locked == ()
+    assert decide(replace(TWO, stages=alike), times=100).recipe.depth == 6
+
+
+def test_a_branch_that_never_runs_or_is_frozen_is_no_choice() -> None:
+    idle = tuple(replace(stage, time=0.0) if stage.branch == "0" else stage for stage in TWO.stages)
+    frozen = replace(TWO, frozen=tuple(stage.name for stage in PLAIN))
+    assert TWO.locks == [(), ("1",), ("0",)]
+    assert replace(TWO, stages=idle).locks == frozen.locks == [()]
+    assert {stage.branch for stage in frozen.top(2)} == {"1"}
+    # What moves at all sets the rate: the plain network is frozen, so the other learns at its own.
+    assert math.prod(rates(TWO)) == pytest.approx(3e-5, rel=0.06)
+    assert math.prod(rates(frozen)) == math.prod(rates(TWO, locked=("0",))) == pytest.approx(1e-4, rel=0.06)
+
+
+def test_a_locked_branch_is_replayed_even_where_every_other_stage_learns() -> None:
+    first, later = epoch_seconds(Recipe("lp-ft", 6, 2, locked=("0",)), TWO)
+    assert first == pytest.approx(1 + 10 + 0.2 * 20 + 0.6 * 10 + 1)
+    assert later == pytest.approx(0.2 * 11 + 0.2 * 20 + 0.6 * 10)
+
+
+def test_branches_alone_compete_with_all_together() -> None:
+    made = contest(TWO, Given(), 100_000, 20)
+    assert made.recipes[0].locked == ("0",)
+    assert {each.locked for each in made.recipes if each.strategy == "lp-ft"} == {(), ("0",), ("1",)}
+    assert {each.locked for each in made.recipes if each.strategy == "full"} == {("0",)}
 
 
 def test_few_rows_a_class_leave_the_backbone_alone() -> None:
@@ -197,7 +238,7 @@ def test_a_contest_leaves_rows_to_judge_and_time_for_the_winner(
 ) -> None:
     made = contest(evidence, Given(), budget, spent)
     assert 1 <= made.rows <= evidence.rows - made.judges
-    assert 1 <= len(made.recipes) <= 9
+    assert 1 <= len(made.recipes) <= 10
     assert len(made.recipes) == len({str(each) for each in made.recipes})
     assert spent <= made.until <= max(budget, spent) + 1e-9
     assert Contest.from_json(json.loads(json.dumps(made.to_json()))) == made

@@ -36,6 +36,7 @@ def find_lr(
     data: options.Data[str],
     strategy: Annotated[str | None, typer.Option(help="One that trains by steps, such as full or head.")] = None,
     unfreeze: options.Unfreeze[int | None] = None,
+    freeze: options.Freeze = None,
     strategy_options: options.StrategyOptions = None,
     low: Annotated[float, typer.Option(help="Rate of the first step.")] = 1e-7,
     high: Annotated[float, typer.Option(help="Rate of the last step.")] = 10.0,
@@ -65,7 +66,8 @@ def find_lr(
     if plot is not None:
         check_picture(plot)
     train = given(
-        strategy=strategy, unfreeze=unfreeze, strategy_options=options_of(strategy_options), head=head, loss=loss,
+        strategy=strategy, unfreeze=unfreeze, freeze=names(freeze), strategy_options=options_of(strategy_options),
+        head=head, loss=loss,
         batch_size=batch_size, backbone_lr=backbone_lr, optimizer=optimizer, seed=seed, device=device,
     )  # fmt: skip
     read = given(label=names(label_col), text=names(text_col), image=image_col, limit=limit, seed=seed)

@@ -31,6 +31,7 @@ def finetune(
     strategy: Annotated[str | None, typer.Option(help="full, lora, ..., or auto; see `zoo list strategies`.")] = None,
     budget: Annotated[str | None, typer.Option(help="Time to search for a strategy and train it, such as 5m.")] = None,
     unfreeze: options.Unfreeze[int | None] = None,
+    freeze: options.Freeze = None,
     strategy_options: options.StrategyOptions = None,
     head: options.Head = None,
     templates: options.Templates = None,
@@ -100,7 +101,8 @@ def finetune(
 ) -> None:
     """Parse, call the verb, render."""
     train = given(
-        strategy=strategy, budget=budget, unfreeze=unfreeze, strategy_options=options_of(strategy_options),
+        strategy=strategy, budget=budget, unfreeze=unfreeze, freeze=names(freeze),
+        strategy_options=options_of(strategy_options),
         head=head, templates=tuple(templates or ()) or None, class_names=classes,
         pooling=pooling, loss=loss, epochs=epochs,
         batch_size=None if batch_size == "auto" else batch_size, accumulate=accumulate, ema=ema,

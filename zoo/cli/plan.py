@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 from zoo.cli import console, options
-from zoo.cli.parsing import options_of
+from zoo.cli.parsing import names, options_of
 
 
 def register(app: typer.Typer) -> None:
@@ -23,6 +23,7 @@ def plan(
     name: options.Backbone[str],
     strategy: options.Strategy[str] = "full",
     unfreeze: options.Unfreeze[int] = 1,
+    freeze: options.Freeze = None,
     backbone_lr: options.BackboneLr[float] = 0.1,
     strategy_options: options.StrategyOptions = None,
     json: options.Json = False,
@@ -31,7 +32,14 @@ def plan(
     from zoo.verbs.plan import plan as make
 
     given = options_of(strategy_options)
-    made = make(name, strategy=strategy, unfreeze=unfreeze, backbone_lr=backbone_lr, strategy_options=given)
+    made = make(
+        name,
+        strategy=strategy,
+        unfreeze=unfreeze,
+        freeze=names(freeze) or (),
+        backbone_lr=backbone_lr,
+        strategy_options=given,
+    )
     if json:
         return console.print_json(asdict(made))
     for note in made.notes:

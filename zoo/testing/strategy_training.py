@@ -31,7 +31,7 @@ from zoo.transfer.loop import Job, epochs_of, fit
 from zoo.transfer.model import Model, stepping
 from zoo.transfer.options import Training
 from zoo.transfer.reached import backward
-from zoo.transfer.strategies import Adapting, Inserted, Phase, StageRow, Strategy
+from zoo.transfer.strategies import Adapting, Inserted, Phase, StageRow, Strategy, rows_of
 from zoo.transfer.surgical import Looking
 from zoo.transfer.tasks import loss_for
 from zoo.transfer.terms import Guided, Setting, Term
@@ -109,7 +109,7 @@ class Trial:
             Inapplicable: the strategy takes no steps, or refuses this backbone.
         """
         backbone = ground.make()
-        rows = tuple(StageRow(stage.name, stage.branch) for stage in backbone.stages())
+        rows = rows_of(backbone.stages())
         held = [row for row, s in zip(rows, backbone.stages(), strict=True) if any(p.numel() for p in s.parameters())]
         phases = stepping(table_of(strategy, held), backbone.stages())
         if not phases:

@@ -96,14 +96,16 @@ def decide(evidence: Evidence, given: Given | None = None, *, times: float = TIM
 
 def recipes(evidence: Evidence, given: Given, allowed: float) -> Iterable[Recipe]:
     """Ways to train, the one that would be taken with time to spare first; each as long as the time allows."""
-    lr, backbone_lr = rates(evidence, given)
     solved = warm(evidence)
-    for depth in range(evidence.depth, 0, -1):
-        whole = depth == evidence.depth
-        name = solved or ("full" if whole else "partial")
-        options = {"stages": float(depth)} if solved and not whole else {}
-        unfreeze = depth if name == "partial" else 1
-        yield _timed(Recipe(name, depth, 1, lr, backbone_lr, options, unfreeze), evidence, given, allowed)
+    for locked in evidence.locks if solved else [()]:
+        lr, backbone_lr = rates(evidence, given, locked)
+        for depth in range(evidence.reach(locked), 0, -1):
+            whole = depth == evidence.reach(locked)
+            name = solved or ("full" if whole else "partial")
+            options = {"stages": float(depth)} if solved and not whole else {}
+            unfreeze = depth if name == "partial" else 1
+            recipe = Recipe(name, depth, 1, lr, backbone_lr, options, unfreeze, locked=locked)
+            yield _timed(recipe, evidence, given, allowed)
     if evidence.solvable:
         yield Recipe("linear-probe")
     else:
@@ -146,23 +148,31 @@ def _best(evidence: Evidence, considered: Sequence[Considered], given: Given) ->
         return whole, "the weights are random, so everything has to learn"
     if not fitting:
         return considered[-1].recipe, "moving even the last stage for one epoch would take longer than that"
-    deepest = max(fitting, key=lambda each: _worth(each.recipe, evidence))
+    deepest = max(fitting, key=lambda each: worth(each.recipe, evidence))
     return deepest.recipe, _why(deepest.recipe, evidence)
 
 
-def _worth(recipe: Recipe, evidence: Evidence) -> float:
+def worth(recipe: Recipe, evidence: Evidence) -> float:
     """How much a recipe is expected to change for the better: with falling returns of stages and of steps.
 
     On 500 rows of TREC, two seeds, the upper 4, 5 and 6 of MiniLM's seven stages reached 0.945, 0.938 and 0.933 in 3, 2
-    and 2 epochs, all seven 0.904 in one; each took about as long.
+    and 2 epochs, all seven 0.904 in one; each took about as long. What is moved at a lower rate moves less: beside
+    MiniLM the plain SqueezeNet holds both to its pace. On 500 rows of emoji, five seeds, half of the way, MiniLM moved
+    alone for four epochs reached 0.835, both for one 0.811, and both for ten 0.821.
     """
-    frozen = 1 - recipe.depth / evidence.depth
-    return (1 - frozen**2) * math.log2(1 + steps(recipe, evidence) / SOME)
+    branches = [stages for branch, stages in evidence.branches.items() if branch in evidence.moving]
+    free = [stages for stages in branches if stages[0].branch not in recipe.locked]
+    moved = sum(1 - max(1 - recipe.depth / len(stages), 0.0) ** 2 for stages in free) / max(len(branches), 1)
+    pace = recipe.lr * recipe.backbone_lr or 1.0
+    return moved * pace * math.log2(1 + steps(recipe, evidence) / SOME)
 
 
 def _why(recipe: Recipe, evidence: Evidence) -> str:
-    whole = recipe.depth == evidence.depth
-    which = "every stage" if whole else f"the upper {recipe.depth} of {evidence.depth} stages"
+    whole = recipe.depth == evidence.reach(recipe.locked)
+    which = "every stage" if whole else f"the upper {recipe.depth} of {evidence.reach(recipe.locked)} stages"
+    if recipe.locked:
+        free = " and ".join(name for name in evidence.branches if name not in recipe.locked)
+        which += f" of {free}, which has more to gain in this time than all together"
     each = "rows" if evidence.classes <= 1 else "rows a class"
     why = f"{evidence.per_class:,.0f} training {each} are enough to move {which}"
     if recipe.strategy != "wise-ft":

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
-from zoo.transfer.auto import FEW
+from zoo.transfer.auto import FEW, worth
 from zoo.transfer.evidence import Evidence
 from zoo.transfer.recipes import (
     Given,
@@ -61,7 +61,8 @@ class Contest:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         """What `to_json` gave, by way of JSON."""
-        return cls(**{**value, "recipes": tuple(Recipe(**each) for each in value["recipes"])})
+        recipes = (Recipe(**{**each, "locked": tuple(each["locked"])}) for each in value["recipes"])
+        return cls(**{**value, "recipes": tuple(recipes)})
 
 
 def contest(evidence: Evidence, given: Given, budget: float, spent: float) -> Contest:
@@ -159,15 +160,18 @@ def final_epochs(recipe: Recipe, evidence: Evidence, given: Given, left: float, 
 
 
 def _entries(evidence: Evidence, given: Given) -> Iterator[Recipe]:
-    lr, backbone_lr = rates(evidence, given)
-    depth, half = evidence.depth, max(evidence.depth // 2, 1)
+    # Of several branches those are left as they are whose rest is worth most, were it trained to the end.
+    locked = max(_warm(evidence, given), key=lambda each: worth(each, evidence), default=Recipe("")).locked
+    lr, backbone_lr = rates(evidence, given, locked)
+    depth = evidence.reach(locked)
+    half = max(depth // 2, 1)
     epochs = given.epochs or evidence.epochs
     faster = 1.0 if given.lr is not None or given.backbone_lr is not None else 3.0
     solved = warm(evidence)
 
     def recipe(name: str, top: int, rate: float = 1.0, **options: float) -> Recipe:
         below = float(f"{backbone_lr * rate:.2g}")
-        return Recipe(name, top, epochs, lr, below, options, top if name == "partial" else 1)
+        return Recipe(name, top, epochs, lr, below, options, top if name == "partial" else 1, locked=locked)
 
     probe = [Recipe("linear-probe")] if evidence.solvable else [recipe("head", 0)]
     if evidence.params == 0:
@@ -181,6 +185,7 @@ def _entries(evidence: Evidence, given: Given) -> Iterator[Recipe]:
         yield recipe(solved, half, stages=half) if solved else recipe("partial", half)
     if not few:
         yield from probe
+    yield from (each for each in _warm(evidence, given) if each.locked != locked)
     yield recipe("layer-decay", depth)
     yield recipe("gradual-unfreezing", depth)
     if solved:
@@ -192,6 +197,18 @@ def _entries(evidence: Evidence, given: Given) -> Iterator[Recipe]:
     yield replace(recipe("lora", depth), backbone_lr=0.0)
     if half > 1:
         yield recipe(solved, 1, stages=1) if solved else recipe("partial", 1)
+
+
+def _warm(evidence: Evidence, given: Given) -> list[Recipe]:
+    """From a solved head everything, or one branch alone; none where no head can be solved."""
+    solved = warm(evidence)
+    if solved is None:
+        return []
+    epochs = given.epochs or evidence.epochs
+    return [
+        Recipe(solved, evidence.reach(each), epochs, *rates(evidence, given, each), locked=each)
+        for each in evidence.locks
+    ]
 
 
 def _within(recipe: Recipe, evidence: Evidence, given: Given, final: float) -> Recipe | None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from zoo.models.backbone import Inputs
 from zoo.transfer.model import Model
-from zoo.transfer.strategies import Phase, StageRow
+from zoo.transfer.strategies import Phase, rows_of
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def estimate(
         steps: of all phases.
     """
     stages = model.backbone.stages()
-    rows = [StageRow(stage.name, stage.branch) for stage in stages]
+    rows = rows_of(stages)
     trained_stages = {name for phase in phases for name in phase.trained(rows)}
     head = sum(p.numel() for p in model.head.parameters() if p.requires_grad)
     inserted = sum(p.numel() for p in model.adapters)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -19,6 +19,8 @@ class StageSeen:
     """Share of all parameters."""
     score: float | None = None
     """Cross-validated, of a probe on the mean of its output, on a sample of the training rows."""
+    normalised: bool = True
+    """Whether the backbone that it is of normalises what it computes."""
 
 
 @dataclass(frozen=True)
@@ -82,13 +84,13 @@ class Evidence:
     costs: Costs
     shown: float = 1.0
     """Share of the held-out rows that are measured after each epoch."""
-    normalised: bool = True
-    """Whether every part of the backbone normalises what it computes."""
     replays: bool = False
     """Whether what frozen stages compute is kept from one epoch to the next."""
     probe: Probed | None = None
     """None: too few rows to tell, or the head cannot be solved."""
     stages: tuple[StageSeen, ...] = ()
+    frozen: tuple[str, ...] = ()
+    """Stages that the user keeps as they are."""
 
     @property
     def per_class(self) -> float:
@@ -98,7 +100,11 @@ class Evidence:
     @property
     def depth(self) -> int:
         """Stages of the longest branch."""
-        return max((len(names) for names in self.branches.values()), default=0)
+        return self.reach()
+
+    def reach(self, locked: Collection[str] = ()) -> int:
+        """Stages of the longest branch that is not locked."""
+        return max((len(stages) for branch, stages in self.branches.items() if branch not in locked), default=0)
 
     @property
     def branches(self) -> dict[str, list[StageSeen]]:
@@ -108,9 +114,29 @@ class Evidence:
             found.setdefault(stage.branch, []).append(stage)
         return found
 
-    def top(self, depth: int) -> list[StageSeen]:
-        """The upper stages of every branch."""
-        return [stage for names in self.branches.values() for stage in names[-depth:] if depth > 0]
+    @property
+    def moving(self) -> list[str]:
+        """Branches that run and can learn."""
+        return [
+            branch
+            for branch, stages in self.branches.items()
+            if any(stage.time > 0 and stage.params > 0 and stage.name not in self.frozen for stage in stages)
+        ]
+
+    @property
+    def locks(self) -> list[tuple[str, ...]]:
+        """Branches that may be left as they are: none of them, and where several can learn, all but one of these."""
+        alone = [tuple(other for other in self.branches if other != each) for each in self.moving]
+        return [(), *(alone if len(alone) > 1 else [])]
+
+    def top(self, depth: int, locked: Collection[str] = ()) -> list[StageSeen]:
+        """The upper stages of every branch that is not locked, without those that stay as they are."""
+        return [
+            stage
+            for branch, stages in self.branches.items()
+            for stage in stages[max(len(stages) - depth, 0) :]
+            if branch not in locked and stage.name not in self.frozen
+        ]
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
@@ -122,5 +148,6 @@ class Evidence:
                 "costs": Costs(**value["costs"]),
                 "probe": Probed(**probe) if probe else None,
                 "stages": tuple(StageSeen(**each) for each in value["stages"]),
+                "frozen": tuple(value["frozen"]),
             }
         )

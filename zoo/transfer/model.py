@@ -12,7 +12,7 @@ from zoo.models.features import Features
 from zoo.models.heads import Head, LossHead
 from zoo.models.pyramid import Pyramid
 from zoo.transfer.shares import shared_as, whole
-from zoo.transfer.strategies import Phase, StageRow
+from zoo.transfer.strategies import Phase, rows_of
 
 
 class Model(nn.Module):
@@ -68,7 +68,7 @@ def stepping(phases: Sequence[Phase], stages: Sequence[Stage]) -> tuple[Phase, .
 def changeable(model: Model, phases: Sequence[Phase]) -> frozenset[str]:
     """Names of everything that training can change in any phase: trained parameters and all buffers."""
     stages = model.backbone.stages()
-    rows = [StageRow(stage.name, stage.branch) for stage in stages]
+    rows = rows_of(stages)
     trained = {name for phase in phases for name in phase.trained(rows)}
     frozen = {id(p) for stage in stages if stage.name not in trained for p in stage.parameters()}
     frozen -= {id(p) for p in model.adapters}

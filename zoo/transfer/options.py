@@ -42,6 +42,8 @@ class Training:
     """Time for a search among strategies and the training that follows, such as "5m"; None: no search."""
     unfreeze: int = 1
     """Stages that `partial` trains, counted from the top."""
+    freeze: tuple[str, ...] = ()
+    """Stages or branches that no strategy trains, as in "1.layer.*"; "0" is all of the first backbone of `a+b`."""
     strategy_options: Mapping[str, float] = field(default_factory=dict)
     """Other fields of the strategy, such as {"decay": 0.8} of `layer-decay`."""
     head: str | None = None

@@ -14,7 +14,7 @@ from zoo.catalog.spec import Modality
 from zoo.models.backbone import Inputs, Stage
 from zoo.models.features import Features
 from zoo.transfer.model import Model
-from zoo.transfer.strategies import ADAPTERS, Phase, StageRow
+from zoo.transfer.strategies import ADAPTERS, Phase, rows_of
 from zoo.transfer.stubs import Calls, Ghost, copied, embodied, ghosted, recording, standing_in
 
 Number = tuple[Modality, str]
@@ -54,7 +54,7 @@ class Prefix:
 def frozen_prefix(model: Model, phase: Phase) -> Prefix:
     """The leading stages of every branch in which a phase trains nothing, neither own parameters nor inserted ones."""
     stages = model.backbone.stages()
-    trained = set(phase.trained([StageRow(stage.name, stage.branch) for stage in stages]))
+    trained = set(phase.trained(rows_of(stages)))
     inserted = {id(parameter) for parameter in model.adapters} if phase.lr.get(ADAPTERS, 0.0) > 0 else set()
     branches: dict[str, list[Stage]] = {}
     for stage in stages:

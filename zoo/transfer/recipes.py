@@ -46,6 +46,8 @@ class Recipe:
     unfreeze: int = 1
     batch_size: int = 0
     """0: as it would be without `auto`."""
+    locked: tuple[str, ...] = ()
+    """Branches that stay as they are."""
 
     def applied(self, training: Training) -> Training:
         """These choices in place of what was left open."""
@@ -56,6 +58,7 @@ class Recipe:
             return chosen
         return replace(
             chosen,
+            freeze=(*training.freeze, *self.locked),
             epochs=self.epochs,
             lr=self.lr,
             backbone_lr=self.backbone_lr,
@@ -67,18 +70,24 @@ class Recipe:
             return self.strategy
         options = "".join(f", {key} {value:g}" for key, value in self.options.items())
         top = f", unfreeze {self.unfreeze}" if self.strategy == "partial" else ""
+        top += f", freeze {' and '.join(self.locked)}" if self.locked else ""
         batch = f" of {self.batch_size} rows a step" if self.batch_size else ""
         rates = f"lr {self.lr:.2g}" + (f" and {self.lr * self.backbone_lr:.2g}" if self.backbone_lr else "")
         return f"{self.strategy}{top}{options}, {count(self.epochs, 'epoch')}{batch}, {rates}"
 
 
-def rates(evidence: Evidence, given: Given | None = None) -> tuple[float, float]:
+def rates(evidence: Evidence, given: Given | None = None, locked: Collection[str] = ()) -> tuple[float, float]:
     """Of the head, and of the backbone relative to it.
 
     Under Adam every weight moves by about the rate at each step, so that the outputs of a linear head on D features
     move by a multiple that grows with D: its rate falls with the root of D. Under momentum the gradient's own size
     sets the pace. Pretrained weights take the step that suits them, whatever the head's and however few the epochs: of
     500 rows of AG News MiniLM ended two epochs at 0.858 with 1e-4 and at 0.845 with three times that.
+
+    Args:
+        evidence: of the data and the backbone.
+        given: what the user fixed.
+        locked: branches that stay as they are.
     """
     given = given or Given()
     sgd = evidence.optimizer == "sgd"
@@ -87,7 +96,8 @@ def rates(evidence: Evidence, given: Given | None = None) -> tuple[float, float]
         return lr, given.backbone_lr
     if not evidence.pretrained:
         return lr, 1.0
-    adam = min(ADAM_LARGE if evidence.params > LARGE else ADAM_BACKBONE, 1.0 if evidence.normalised else ADAM_PLAIN)
+    plain = not all(stage.normalised for stage in evidence.top(evidence.depth, locked))
+    adam = min(ADAM_LARGE if evidence.params > LARGE else ADAM_BACKBONE, ADAM_PLAIN if plain else 1.0)
     step = SGD_BACKBONE if sgd else adam
     return lr, _rounded(step / lr)
 
@@ -145,7 +155,7 @@ def in_small_batches(recipe: Recipe, evidence: Evidence, given: Given, epochs: C
 
 def epoch_seconds(recipe: Recipe, evidence: Evidence) -> tuple[float, float]:
     """The first epoch over all training rows and each later one, in which frozen leading stages are replayed."""
-    costs, top = evidence.costs, evidence.top(recipe.depth)
+    costs, top = evidence.costs, evidence.top(recipe.depth, recipe.locked)
     measuring = evidence.shown * costs.measuring
     through = recipe.strategy in THROUGH  # gradients run through everything, though few parameters move
     share = 1.0 if through else sum(stage.time for stage in top)
@@ -154,7 +164,8 @@ def epoch_seconds(recipe: Recipe, evidence: Evidence) -> tuple[float, float]:
     learning = share * costs.backward + update * costs.update
     first = costs.reading + costs.forward + learning + measuring
     # A single frozen stage is not worth keeping, and what is augmented anew never comes again.
-    if not evidence.replays or through or evidence.depth - recipe.depth < 2:
+    shallow = evidence.depth - recipe.depth < 2 and not recipe.locked
+    if not evidence.replays or through or shallow:
         return first, first
     return first, share * (costs.forward + measuring) + learning
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from zoo.errors import UnknownNameError, UsageError
 from zoo.transfer.budget import AUTO
+
+if TYPE_CHECKING:
+    from zoo.models.backbone import Stage
 
 HEAD = "head"
 ADAPTERS = "adapters"
@@ -21,6 +24,11 @@ class StageRow:
     name: str
     branch: str = ""
     """Stages of one branch run one after another; branches run side by side."""
+
+
+def rows_of(stages: Iterable[Stage]) -> tuple[StageRow, ...]:
+    """What strategies need to know of the stages of a backbone."""
+    return tuple(StageRow(stage.name, stage.branch) for stage in stages)
 
 
 @dataclass(frozen=True)

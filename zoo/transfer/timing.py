@@ -22,7 +22,7 @@ from zoo.transfer.devices import channels_last, takes_channels_last, use_bf16
 from zoo.transfer.model import Model
 from zoo.transfer.optim import make_optimizer
 from zoo.transfer.options import Training
-from zoo.transfer.strategies import Full, StageRow
+from zoo.transfer.strategies import Full, rows_of
 from zoo.transfer.trained import HeadOptions
 
 STEPS = 3
@@ -211,7 +211,7 @@ def timed_steps(
     """
     model = _model(backbone, task, features).to(device)
     stages = backbone.stages()
-    phase = Full(1.0).phases([StageRow(stage.name, stage.branch) for stage in stages])[0]
+    phase = Full(1.0).phases(rows_of(stages))[0]
     bf16 = use_bf16(training.precision, device)
     forward = backward = update = 0.0
     rows = 0

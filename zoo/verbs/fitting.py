@@ -184,7 +184,8 @@ class Fitting:
         ratios = current().lead(
             lambda: gradient_ratios(self.model, batches, self._loss(session.training), session.device)
         )
-        session.settle(session.strategy.looked(ratios))
+        free = {name: value for name, value in ratios.items() if name not in session.frozen}
+        session.settle(session.strategy.looked(free))
         told = ", ".join(f"{name} {value:.2g}" for name, value in ratios.items())
         chosen = " and ".join(name for name in ratios if any(name in each.lr for each in session.gradient_phases))
         session.watch(Event(note=f"{session.strategy.name} trains {chosen}; gradient to weight: {told}"))

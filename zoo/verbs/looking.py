@@ -20,8 +20,10 @@ from zoo.models.composed import is_pretrained
 from zoo.models.fusion import Fused
 from zoo.transfer.devices import choose_device
 from zoo.transfer.evidence import Costs, Evidence, Probed, StageSeen
+from zoo.transfer.freezing import frozen_stages
 from zoo.transfer.metrics import greater_is_better, measure_one, primary
 from zoo.transfer.probe import ProbeSolution, predict, solve
+from zoo.transfer.strategies import rows_of
 from zoo.transfer.timing import STEPS, TimedPass, TimedSteps, timed_pass, timed_steps
 from zoo.transfer.trained import task_processors
 from zoo.verbs.fitting import shown_rows
@@ -97,7 +99,6 @@ class _Look:
             epochs=training.epochs,
             batch_size=training.batch_size,
             shown=shown_rows(rows, len(self.held)) / max(len(self.held), 1),
-            normalised=_normalised(self.backbone),
             replays=training.replay == "auto" and not self._draws(),
             costs=Costs(
                 opening=self.opening,
@@ -112,6 +113,7 @@ class _Look:
             ),
             probe=probed,
             stages=_stages(self.backbone, timed, scores),
+            frozen=tuple(sorted(frozen_stages(training.freeze, rows_of(self.backbone.stages())))),
         )
 
     def _draws(self) -> bool:
@@ -168,11 +170,12 @@ class _Look:
         return _cross_validated(features[rows], targets[rows], self.task, solution, self.training.seed), solving
 
 
-def _normalised(backbone: Backbone) -> bool:
-    """Whether it, or each of the backbones in it, has normalisation of any kind."""
+def _normalised(backbone: Backbone) -> set[str]:
+    """The stages of those backbones in it that have normalisation of any kind."""
     if isinstance(backbone, Fused):
-        return all(_normalised(part) for part in backbone.each)
-    return any("norm" in type(module).__name__.lower() for module in backbone.modules())
+        return {f"{index}.{name}" for index, part in enumerate(backbone.each) for name in _normalised(part)}
+    found = any("norm" in type(module).__name__.lower() for module in backbone.modules())
+    return {stage.name for stage in backbone.stages()} if found else set()
 
 
 def _cross_validated(
@@ -256,6 +259,7 @@ def _stages(backbone: Backbone, timed: TimedPass, scores: dict[str, float]) -> t
     stages = backbone.stages()
     sizes = {stage.name: sum(p.numel() for p in stage.parameters()) for stage in stages}
     total, whole = sum(timed.times.values()), max(sum(sizes.values()), 1)
+    normalised = _normalised(backbone)
     return tuple(
         StageSeen(
             stage.name,
@@ -263,6 +267,7 @@ def _stages(backbone: Backbone, timed: TimedPass, scores: dict[str, float]) -> t
             time=timed.times.get(stage.name, 0.0) / total if total else sizes[stage.name] / whole,
             params=sizes[stage.name] / whole,
             score=scores.get(stage.name),
+            normalised=stage.name in normalised,
         )
         for stage in stages
     )

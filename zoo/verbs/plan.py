@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from zoo.catalog.catalog import Catalog
 from zoo.catalog.discovery import default_catalog
 from zoo.errors import UsageError
+from zoo.transfer.freezing import frozen_stages, phases_of
 from zoo.transfer.strategies import Plan, StageRow, strategy_named
 from zoo.transfer.surgical import Looking
 
@@ -16,6 +17,7 @@ def plan(
     *,
     strategy: str = "full",
     unfreeze: int = 1,
+    freeze: Sequence[str] = (),
     backbone_lr: float = 0.1,
     strategy_options: Mapping[str, float] | None = None,
     catalog: Catalog | None = None,
@@ -23,7 +25,7 @@ def plan(
     """The table of a strategy on a backbone: phases, stages, and the rate of each relative to the head.
 
     Raises:
-        UnknownNameError: no such backbone or strategy.
+        UnknownNameError: no such backbone, strategy or stage.
         UsageError: the stages are known only after loading.
     """
     catalog = catalog or default_catalog()
@@ -44,4 +46,4 @@ def plan(
     chosen = strategy_named(strategy, unfreeze=unfreeze, backbone_lr=backbone_lr, options=strategy_options)
     if isinstance(chosen, Looking):
         notes.append(f"{chosen.name} also trains stages that it chooses by their gradients once a run has begun")
-    return Plan(chosen.name, tuple(rows), chosen.phases(rows), tuple(notes))
+    return Plan(chosen.name, tuple(rows), phases_of(chosen, rows, frozen_stages(freeze, rows)), tuple(notes))

@@ -29,6 +29,7 @@ from zoo.transfer.baseline import Baseline, probe_random
 from zoo.transfer.devices import choose_device, use_bf16
 from zoo.transfer.estimate import estimate
 from zoo.transfer.foreseen import foreseen
+from zoo.transfer.freezing import frozen_stages, phases_of
 from zoo.transfer.loop import epochs_of, steps_per_epoch
 from zoo.transfer.metrics import primary
 from zoo.transfer.mixing import NO_MIXERS, check_guides, mixers
@@ -36,7 +37,7 @@ from zoo.transfer.model import Model, stepping
 from zoo.transfer.reading import FlypHead, ReadHead
 from zoo.transfer.scores import RowScores, Scores, score
 from zoo.transfer.solvers import check_solvable, decide, only_solved, put_into, solve_head
-from zoo.transfer.strategies import Adapting, Inserted, Phase, StageRow, Strategy, strategy_named
+from zoo.transfer.strategies import Adapting, Inserted, Phase, Strategy, rows_of, strategy_named
 from zoo.transfer.tasks import TargetScale
 from zoo.transfer.team import current
 from zoo.transfer.terms import Guided
@@ -75,8 +76,7 @@ class Session:
         self.known = opened.known
         self.device = choose_device(training.device)
         self.bf16 = use_bf16(training.precision, self.device)
-        stages = backbone.stages()
-        self.rows = tuple(StageRow(stage.name, stage.branch) for stage in stages)
+        self.rows = rows_of(backbone.stages())
         assert training.strategy is not None
         assert training.backbone_lr is not None
         self.strategy: Strategy
@@ -89,6 +89,7 @@ class Session:
         check_unlabelled(strategy, opened.unlabelled, opened.data.task.kind, taught=bool(opened.guides))
         self.strategy = strategy
         self.inserted: Inserted | None = None
+        self.frozen = frozen_stages(training.freeze, self.rows)
         self.phases = self._phases_of(strategy)
         if any(phase.solver == "closed-form" for phase in self.phases) and opened.data.task.kind in MANY_ANSWERS:
             named = {"segmentation": "pixel", "tokens": "word", "detection": "object", "pairs": "combination of rows"}
@@ -238,7 +239,8 @@ class Session:
         if isinstance(model.head, PairHead):
             model.head.begin(dual_encoder(self.backbone))
         if self.inserted is not None:
-            model.adapters = tuple(self.inserted.parameters)
+            still = {id(p) for stage in self.backbone.stages() if stage.name in self.frozen for p in stage.parameters()}
+            model.adapters = tuple(p for p in self.inserted.parameters if id(p) not in still)
         if self.data.task.kind == "detection" and not isinstance(model.head, LossHead):
             raise PluginError(f"the head {options.name} finds objects and has no loss; it has to be a zoo.LossHead")
         return model, options, inputs
@@ -279,7 +281,7 @@ class Session:
         )
 
     def _phases_of(self, strategy: Strategy) -> tuple[Phase, ...]:
-        phases = strategy.phases(self.rows)
+        phases = phases_of(strategy, self.rows, self.frozen)
         if is_pretrained(self.backbone):
             return phases
         # The statistics of random weights are those of no data.

@@ -27,10 +27,11 @@ from zoo.records import cache
 from zoo.transfer.crossfit import cross_fitted
 from zoo.transfer.devices import choose_device
 from zoo.transfer.distill import Distillation, Taught, check_learns
+from zoo.transfer.freezing import frozen_stages, phases_of
 from zoo.transfer.options import Training
 from zoo.transfer.probe import ProbeSolution, solve
 from zoo.transfer.stage_outputs import StageOutput
-from zoo.transfer.strategies import StageRow, strategy_named
+from zoo.transfer.strategies import rows_of, strategy_named
 from zoo.transfer.tasks import probabilities
 from zoo.transfer.teaching import DistillOptions
 from zoo.transfer.trained import Trained, load_trained
@@ -102,8 +103,9 @@ def open_teacher(
         backbone_lr=training.backbone_lr,
         options=training.strategy_options,
     )
-    stages = [StageRow(stage.name, stage.branch) for stage in backbone.stages()]
-    check_learns(config.distill, strategy.name, strategy.phases(stages), stages, training.head or "linear")
+    stages = rows_of(backbone.stages())
+    phases = phases_of(strategy, stages, frozen_stages(training.freeze, stages))
+    check_learns(config.distill, strategy.name, phases, stages, training.head or "linear")
     teacher, said = load_teacher(
         config.distill.teacher,
         selected(config),
