@@ -19,7 +19,7 @@ from zoo.transfer.budget import budget_seconds
 from zoo.transfer.contest import Contest, Tried, contest, final_epochs, trial_seconds, winner
 from zoo.transfer.evidence import Costs, Evidence, Probed, StageSeen
 from zoo.transfer.options import Training
-from zoo.transfer.recipes import Given, Recipe, epoch_seconds, rates, seconds_of, steps
+from zoo.transfer.recipes import Given, Recipe, epoch_seconds, epochs_within, rates, seconds_of, steps, training_seconds
 
 COSTS = Costs(
     opening=3, looking=2, extracting=10, measuring=1, solving=5, reading=1, forward=10, backward=20, update=10
@@ -157,6 +157,23 @@ def test_a_locked_branch_is_replayed_even_where_every_other_stage_learns() -> No
     first, later = epoch_seconds(Recipe("lp-ft", 6, 2, locked=("0",)), TWO)
     assert first == pytest.approx(1 + 10 + 0.2 * 20 + 0.6 * 10 + 1)
     assert later == pytest.approx(0.2 * 11 + 0.2 * 20 + 0.6 * 10)
+
+
+def test_a_locked_branch_sees_two_versions_of_what_is_augmented_and_these_are_kept() -> None:
+    drawn = replace(TWO, replays=False, augmented=("0",))
+    recipe = decide(drawn, Given(epochs=5), times=100).recipe
+    assert (recipe.locked, recipe.views) == (("0",), 2)
+    assert recipe.applied(Training(strategy="auto")).views == 2
+    first, later = epoch_seconds(recipe, drawn)
+    assert later < first
+    assert training_seconds(recipe, drawn) == pytest.approx(2 * first + 3 * later)
+    assert epochs_within(recipe, drawn, 2 * first + 3 * later + 1e-6) == 5
+    assert epochs_within(recipe, drawn, 1.5 * first) == 1
+    assert epochs_within(recipe, drawn, 0.5 * first) == 0
+    # Not where the other branch is locked, nor for fewer epochs than versions.
+    assert {each.recipe.views for each in decide(drawn).considered if each.recipe.locked != ("0",)} == {0}
+    assert replace(recipe, epochs=2).applied(Training(strategy="auto")).views is None
+    assert contest(drawn, Given(), 100_000, 20).recipes[0].views == 2
 
 
 def test_branches_alone_compete_with_all_together() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zoo.catalog.spec import AudioPreprocess, ImagePreprocess
+from zoo.catalog.spec import AudioPreprocess, ImagePreprocess, Modality
 from zoo.models.backbone import Backbone
 from zoo.models.fusion import Fused, Paired
 
@@ -16,6 +16,23 @@ def image_size_of(backbone: Backbone) -> int | None:
         return min((size for size in sizes if size is not None), default=None)
     preprocess = backbone.spec.preprocess_for(backbone.weights).get("image")
     return min(preprocess.size) if isinstance(preprocess, ImagePreprocess) else None
+
+
+def branches_of(backbone: Backbone, modality: Modality) -> set[str]:
+    """The branches that values of this modality go through.
+
+    Of a fused backbone those of the parts that take it; of several towers the one that is named after it.
+    """
+    if isinstance(backbone, Fused):
+        return {
+            f"{index}.{branch}".rstrip(".")
+            for index, part in enumerate(backbone.each)
+            for branch in branches_of(part, modality)
+        }
+    if modality not in backbone.modalities:
+        return set()
+    found = {stage.branch for stage in backbone.stages()}
+    return {modality} if modality in found else found
 
 
 def seconds_heard(backbone: Backbone) -> float | None:

@@ -17,6 +17,7 @@ from zoo.transfer.recipes import (
     rates,
     seconds_of,
     steps,
+    views_of,
     warm,
 )
 
@@ -104,7 +105,9 @@ def recipes(evidence: Evidence, given: Given, allowed: float) -> Iterable[Recipe
             name = solved or ("full" if whole else "partial")
             options = {"stages": float(depth)} if solved and not whole else {}
             unfreeze = depth if name == "partial" else 1
-            recipe = Recipe(name, depth, 1, lr, backbone_lr, options, unfreeze, locked=locked)
+            recipe = Recipe(
+                name, depth, 1, lr, backbone_lr, options, unfreeze, locked=locked, views=views_of(evidence, locked)
+            )
             yield _timed(recipe, evidence, given, allowed)
     if evidence.solvable:
         yield Recipe("linear-probe")

@@ -17,6 +17,7 @@ from zoo.transfer.recipes import (
     rates,
     seconds_of,
     training_seconds,
+    views_of,
     warm,
 )
 
@@ -171,7 +172,8 @@ def _entries(evidence: Evidence, given: Given) -> Iterator[Recipe]:
 
     def recipe(name: str, top: int, rate: float = 1.0, **options: float) -> Recipe:
         below = float(f"{backbone_lr * rate:.2g}")
-        return Recipe(name, top, epochs, lr, below, options, top if name == "partial" else 1, locked=locked)
+        unfreeze, views = top if name == "partial" else 1, views_of(evidence, locked)
+        return Recipe(name, top, epochs, lr, below, options, unfreeze, locked=locked, views=views)
 
     probe = [Recipe("linear-probe")] if evidence.solvable else [recipe("head", 0)]
     if evidence.params == 0:
@@ -206,7 +208,14 @@ def _warm(evidence: Evidence, given: Given) -> list[Recipe]:
         return []
     epochs = given.epochs or evidence.epochs
     return [
-        Recipe(solved, evidence.reach(each), epochs, *rates(evidence, given, each), locked=each)
+        Recipe(
+            solved,
+            evidence.reach(each),
+            epochs,
+            *rates(evidence, given, each),
+            locked=each,
+            views=views_of(evidence, each),
+        )
         for each in evidence.locks
     ]
 

@@ -86,6 +86,8 @@ class Evidence:
     """Share of the held-out rows that are measured after each epoch."""
     replays: bool = False
     """Whether what frozen stages compute is kept from one epoch to the next."""
+    augmented: tuple[str, ...] = ()
+    """Branches that see an input otherwise in each epoch, where nothing is said of how many versions there are."""
     probe: Probed | None = None
     """None: too few rows to tell, or the head cannot be solved."""
     stages: tuple[StageSeen, ...] = ()
@@ -148,6 +150,7 @@ class Evidence:
                 "costs": Costs(**value["costs"]),
                 "probe": Probed(**probe) if probe else None,
                 "stages": tuple(StageSeen(**each) for each in value["stages"]),
+                "augmented": tuple(value["augmented"]),
                 "frozen": tuple(value["frozen"]),
             }
         )

@@ -16,6 +16,7 @@ LARGE = 50_000_000
 STEPS = 100
 """Training steps for which a batch is made smaller, down to `SMALLEST` rows."""
 SMALLEST = 8
+VIEWS = 2
 CERTAIN = 2_000
 """Training rows from which the trained weights are taken as they are, however many features there are."""
 
@@ -48,6 +49,8 @@ class Recipe:
     """0: as it would be without `auto`."""
     locked: tuple[str, ...] = ()
     """Branches that stay as they are."""
+    views: int = 0
+    """Versions of each augmented input that they see; 0: as it would be without `auto`."""
 
     def applied(self, training: Training) -> Training:
         """These choices in place of what was left open."""
@@ -59,6 +62,7 @@ class Recipe:
         return replace(
             chosen,
             freeze=(*training.freeze, *self.locked),
+            views=self.views if 0 < self.views < self.epochs else training.views,
             epochs=self.epochs,
             lr=self.lr,
             backbone_lr=self.backbone_lr,
@@ -71,6 +75,7 @@ class Recipe:
         options = "".join(f", {key} {value:g}" for key, value in self.options.items())
         top = f", unfreeze {self.unfreeze}" if self.strategy == "partial" else ""
         top += f", freeze {' and '.join(self.locked)}" if self.locked else ""
+        top += f", {self.views} views" if 0 < self.views < self.epochs else ""
         batch = f" of {self.batch_size} rows a step" if self.batch_size else ""
         rates = f"lr {self.lr:.2g}" + (f" and {self.lr * self.backbone_lr:.2g}" if self.backbone_lr else "")
         return f"{self.strategy}{top}{options}, {count(self.epochs, 'epoch')}{batch}, {rates}"
@@ -125,13 +130,27 @@ def training_seconds(recipe: Recipe, evidence: Evidence) -> float:
     if not recipe.epochs:
         return 0.0
     first, later = epoch_seconds(recipe, evidence)
-    return first + (recipe.epochs - 1) * later
+    fresh = min(max(recipe.views, 1), recipe.epochs)
+    return fresh * first + (recipe.epochs - fresh) * later
 
 
 def epochs_within(recipe: Recipe, evidence: Evidence, seconds: float) -> int:
     """As many as fit."""
     first, later = epoch_seconds(recipe, evidence)
-    return 1 + int((seconds - first) / max(later, 1e-9)) if seconds >= first else 0
+    fresh = max(recipe.views, 1)
+    if seconds < fresh * first:
+        return max(int(seconds / max(first, 1e-9)), 0)
+    return fresh + int((seconds - fresh * first) / max(later, 1e-9))
+
+
+def views_of(evidence: Evidence, locked: Collection[str]) -> int:
+    """Versions of augmented inputs, where nothing that they go through learns: two for all, and kept; 0: as always.
+
+    On 500 rows of emoji, five seeds, MiniLM beside a frozen SqueezeNet reached 0.824 in four epochs without
+    augmentation, 0.835 with pictures that are new in each, and 0.832 in five epochs of two versions, in less time.
+    """
+    stays = all(branch in locked or branch not in evidence.moving for branch in evidence.augmented)
+    return VIEWS if evidence.augmented and stays else 0
 
 
 def in_small_batches(recipe: Recipe, evidence: Evidence, given: Given, epochs: Callable[[Recipe], int]) -> Recipe:
@@ -154,7 +173,7 @@ def in_small_batches(recipe: Recipe, evidence: Evidence, given: Given, epochs: C
 
 
 def epoch_seconds(recipe: Recipe, evidence: Evidence) -> tuple[float, float]:
-    """The first epoch over all training rows and each later one, in which frozen leading stages are replayed."""
+    """Each epoch in which an input is new, and each later one, in which frozen leading stages are replayed."""
     costs, top = evidence.costs, evidence.top(recipe.depth, recipe.locked)
     measuring = evidence.shown * costs.measuring
     through = recipe.strategy in THROUGH  # gradients run through everything, though few parameters move
@@ -165,7 +184,7 @@ def epoch_seconds(recipe: Recipe, evidence: Evidence) -> tuple[float, float]:
     first = costs.reading + costs.forward + learning + measuring
     # A single frozen stage is not worth keeping, and what is augmented anew never comes again.
     shallow = evidence.depth - recipe.depth < 2 and not recipe.locked
-    if not evidence.replays or through or shallow:
+    if not (evidence.replays or recipe.views) or through or shallow:
         return first, first
     return first, share * (costs.forward + measuring) + learning
 

@@ -16,7 +16,7 @@ from zoo.data.augment import recipe
 from zoo.data.batches import Loader
 from zoo.data.types import Examples, Task
 from zoo.models.backbone import Backbone, Processor
-from zoo.models.composed import is_pretrained
+from zoo.models.composed import branches_of, is_pretrained
 from zoo.models.fusion import Fused
 from zoo.transfer.devices import choose_device
 from zoo.transfer.evidence import Costs, Evidence, Probed, StageSeen
@@ -88,6 +88,7 @@ class _Look:
             began = time.monotonic()
             probed, solving = self._probed(features)
             looking += time.monotonic() - began
+        open_views = training.replay == "auto" and training.views is None
         return Evidence(
             rows=rows,
             classes=max(len(task.classes), 1) if task.kind != "multilabel" else 1,
@@ -100,6 +101,7 @@ class _Look:
             batch_size=training.batch_size,
             shown=shown_rows(rows, len(self.held)) / max(len(self.held), 1),
             replays=training.replay == "auto" and not self._draws(),
+            augmented=tuple(sorted(branches_of(self.backbone, "image"))) if open_views and self._draws() else (),
             costs=Costs(
                 opening=self.opening,
                 looking=looking,
