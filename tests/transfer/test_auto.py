@@ -133,7 +133,7 @@ def test_with_fewer_rows_than_features_training_goes_half_of_the_way_from_the_so
 def test_of_two_backbones_the_one_that_gains_more_in_the_time_is_moved_alone() -> None:
     decision = decide(TWO, times=4)
     assert decision.recipe.locked == ("0",)
-    assert "of 1, which has more to gain in this time" in decision.why
+    assert "of branch 1, which has more to gain in this time" in decision.why
     assert "freeze 0" in str(decision.recipe)
     assert decision.recipe.applied(Training(freeze=("1.layer0",))).freeze == ("1.layer0", "0")
     # Both move where both do so at the same pace and there is time.

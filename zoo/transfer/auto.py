@@ -175,7 +175,7 @@ def _why(recipe: Recipe, evidence: Evidence) -> str:
     which = "every stage" if whole else f"the upper {recipe.depth} of {evidence.reach(recipe.locked)} stages"
     if recipe.locked:
         free = " and ".join(name for name in evidence.branches if name not in recipe.locked)
-        which += f" of {free}, which has more to gain in this time than all together"
+        which += f" of branch {free}, which has more to gain in this time than all together"
     each = "rows" if evidence.classes <= 1 else "rows a class"
     why = f"{evidence.per_class:,.0f} training {each} are enough to move {which}"
     if recipe.strategy != "wise-ft":
