@@ -66,6 +66,18 @@ def test_the_run_evaluates_again_to_the_same(aligned: zoo.Run) -> None:
     assert found.intervals == aligned.intervals
 
 
+def test_a_locked_image_tower_stays_and_the_text_tower_learns_to_agree(
+    clip: str, captions: Path, tmp_path: Path
+) -> None:
+    """LiT, Zhai et al. 2022."""
+    run = align(clip, captions, tmp_path, "locked", training=zoo.Training(freeze=("image",)))
+    before, after = zoo.load(clip).state_dict(), run.load().backbone.state_dict()
+    moved = {name.partition(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert moved == {"text", "logit_scale"}
+    assert run.intervals["image_to_text_at_1"][0] > 1 / 8
+    assert any("everything up to image.top is computed once" in note for note in run.plan.notes), run.plan.notes
+
+
 def test_a_run_of_pairs_tells_classes_by_their_names(aligned: zoo.Run, captions: Path) -> None:
     found = zoo.zero_shot(str(aligned.path), captions, templates=["{} on the left", "{} on the right"], device="cpu")
     assert (found.metrics["accuracy"] or 0) > 0.6

@@ -150,6 +150,8 @@ def test_a_branch_that_never_runs_or_is_frozen_is_no_choice() -> None:
     assert {stage.branch for stage in frozen.top(2)} == {"1"}
     # What moves at all sets the rate: the plain network is frozen, so the other learns at its own.
     assert math.prod(rates(TWO)) == pytest.approx(3e-5, rel=0.06)
+    still = tuple(replace(stage, params=0.0) if stage.branch == "0" else stage for stage in TWO.stages)
+    assert math.prod(rates(replace(TWO, stages=still))) == pytest.approx(1e-4, rel=0.06)
     assert math.prod(rates(frozen)) == math.prod(rates(TWO, locked=("0",))) == pytest.approx(1e-4, rel=0.06)
 
 

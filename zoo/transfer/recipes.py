@@ -17,6 +17,7 @@ STEPS = 100
 """Training steps for which a batch is made smaller, down to `SMALLEST` rows."""
 SMALLEST = 8
 VIEWS = 2
+"""Versions of each augmented input that stages see which stay as they are."""
 CERTAIN = 2_000
 """Training rows from which the trained weights are taken as they are, however many features there are."""
 
@@ -101,7 +102,7 @@ def rates(evidence: Evidence, given: Given | None = None, locked: Collection[str
         return lr, given.backbone_lr
     if not evidence.pretrained:
         return lr, 1.0
-    plain = not all(stage.normalised for stage in evidence.top(evidence.depth, locked))
+    plain = any(not stage.normalised and stage.params > 0 for stage in evidence.top(evidence.depth, locked))
     adam = min(ADAM_LARGE if evidence.params > LARGE else ADAM_BACKBONE, ADAM_PLAIN if plain else 1.0)
     step = SGD_BACKBONE if sgd else adam
     return lr, _rounded(step / lr)
