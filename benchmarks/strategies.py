@@ -8,7 +8,8 @@ DATA holds the folders `hymenoptera`, `cifar10`, `trec`, `ag_news` and `emoji`; 
 all-MiniLM-L6-v2; `tests/user/cifar_resnet.py` defines the ResNet-20. Each run is a process of its own with one thread
 and an empty cache, so that its seconds and its peak memory are its own. A run that is in the file of `--keep` is not
 made again, so the script goes on where it was stopped. `--table` prints the page from that file, which is
-`benchmarks/results/strategies.jsonl` unless another is named, and runs nothing.
+`benchmarks/results/strategies.jsonl` unless another is named, and runs nothing; `--lines` what `docs/strategies.md`
+says of each strategy.
 """
 
 from __future__ import annotations
@@ -173,9 +174,6 @@ cell says how many; an empty one has not been run, and a dash is a strategy for 
 `python benchmarks/strategies.py DATA WEIGHTS MINILM --table` makes this page of `results/strategies.jsonl`, to which
 the same command without `--table` adds what is missing.
 
-`surgical`, `l2-sp`, `wise-ft` and `soup` ran before a probe's penalty was judged with its weights as long as suits the
-held-out rows, and begin from the head as it was then: 0.824 on ag_news where it has 0.842 now.
-
 Seconds are wall time of a process with one thread and an empty cache, beside others on a shared machine: ratios mean
 more than they do, and 20% more or less means nothing. Memory is the peak of the process, libraries included.
 """
@@ -199,6 +197,26 @@ def table(found: list[Made]) -> Iterator[str]:
             own = _of(found, name, way)
             if own:
                 yield _line(way, own, probe)
+
+
+def scored(found: list[Made], way: Way) -> str:
+    """A line of Markdown for `docs/strategies.md`: mean accuracy of one strategy on each row, beside the probe's."""
+    names = list(dict.fromkeys(row.name for row in rows_of(Path(), Path(), Path())))
+    said, probes = [], []
+    for name in names:
+        own = _of(found, name, way)
+        if own:
+            seeds = "" if len(own) == SEEDS else f" ({len(own)} of {SEEDS} seeds)"
+            said.append(f"{name.split(',')[0]} {_mean(own):.3f}{seeds}")
+            probes.append(f"{_mean(_of(found, name, WAYS[0])):.3f}")
+    beside = "" if way == WAYS[0] else f" (the probe {', '.join(probes)})"
+    head = way.options.get("head", "linear")
+    title = f"`{head}` on " if way.strategy == WAYS[0].strategy else ""
+    return f"**Here:** {title}{', '.join(said)}{beside}."
+
+
+def _mean(own: list[Made]) -> float:
+    return statistics.fmean(each.accuracy for each in own if each.accuracy is not None)
 
 
 def _of(found: list[Made], name: str, way: Way) -> list[Made]:
@@ -259,10 +277,13 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", help="cuda: keep its figures in a file of their own")
     parser.add_argument("--only", help="such as row:trec,lora,lp-ft")
     parser.add_argument("--table", action="store_true")
+    parser.add_argument("--lines", action="store_true", help="print what docs/strategies.md says of each, run nothing")
     given = parser.parse_args()
     kept = [Made(**json.loads(line)) for line in given.keep.read_text().splitlines()] if given.keep.is_file() else []
     if given.table:
         return print("\n".join(table(kept)))
+    if given.lines:
+        return print("\n".join(scored(kept, way) for way in WAYS if way.strategy != "auto"))
     done = {(each.row, each.way, each.seed) for each in kept if not each.error}
     wanted = [
         (row, way, seed)

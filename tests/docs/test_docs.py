@@ -174,3 +174,11 @@ def test_pages_keep_to_their_width() -> None:
     for page in PAGES:
         for line in page.read_text(encoding="utf-8").splitlines():
             assert len(line) <= 150 or line.startswith("|"), f"{page.name}: {line}"
+
+
+def test_what_each_strategy_scored_is_what_was_measured() -> None:
+    command = [sys.executable, str(ROOT / "benchmarks" / "strategies.py"), "-", "-", "-", "--lines"]
+    lines = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout.splitlines()
+    page = (ROOT / "docs" / "strategies.md").read_text(encoding="utf-8").splitlines()
+    assert len(lines) > 15
+    assert [line for line in lines if line not in page] == []
